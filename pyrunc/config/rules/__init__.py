@@ -1,0 +1,140 @@
+"""Rules beyond the schema: what makes a well-formed configuration wrong or impossible.
+
+Everything here is pure and takes a configuration that the schema accepted; all faults are reported together. Names of
+capabilities are no rule: an unknown one is for unknown_capabilities() and a warning.
+"""
+
+from __future__ import annotations
+
+from pyrunc.config.names import HOOKS
+from pyrunc.config.rules.linux import linux_rules, namespace_rules
+from pyrunc.config.rules.mounts import mount_rules
+from pyrunc.config.rules.process import process_rules, unknown_capabilities, unsupported_process
+from pyrunc.config.rules.text import check_absolute, check_env, check_text, check_texts, quote
+from pyrunc.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from pyrunc.config.rules.text import Faults
+
+    class Host(Protocol):
+        """What a rule may know of the host."""
+
+        @property
+        def rootless(self) -> bool: ...
+
+
+__all__ = ["check", "check_process", "unknown_capabilities", "unsupported"]
+
+UNSUPPORTED = "not supported by this version of pyrunc"
+UTS_LENGTH = 64  # bytes of a host or domain name, __NEW_UTS_LEN (uname(2))
+
+
+def check(config: dict[str, Any], *, host: Host | None = None) -> None:
+    """Raise ConfigError with every fault of a container's `config`; without `host`, of those that every host would find."""
+    faults: Faults = []
+    _version(faults, config.get("ociVersion") or "")
+    root = config.get("root")
+    if not root:
+        faults.append(("root", "must be specified"))
+    elif not root.get("path"):
+        faults.append(("root.path", "must not be empty"))
+    else:
+        check_text(faults, "root.path", root["path"])
+    linux = config.get("linux") or {}
+    namespaces = namespace_rules(faults, linux.get("namespaces"))
+    if process := config.get("process"):
+        process_rules(faults, process, linux, "process.")
+    else:
+        faults.append(("process", "process property must not be empty"))
+    for name in ("hostname", "domainname"):
+        if config.get(name):
+            _uts_name(faults, name, config[name], namespaces)
+    mount_rules(faults, config.get("mounts") or [], namespaces)
+    linux_rules(faults, linux, namespaces)
+    if hooks := config.get("hooks"):
+        _hooks(faults, hooks)
+    if "" in (config.get("annotations") or ()):
+        faults.append(("annotations", "must not have an empty key"))
+    if host and host.rootless:
+        _rootless(faults, config, namespaces)
+    faults += unsupported(config)
+    if faults:
+        raise ConfigError(faults)
+
+
+def check_process(process: dict[str, Any] | None, *, config: dict[str, Any] | None = None, at: str = "") -> None:
+    """Raise ConfigError with every fault of a `process` document for exec.
+
+    `config` is the container's, for its id mappings. Paths in messages begin with `at`, as in ``process.``.
+    """
+    faults: Faults = []
+    if process:
+        process_rules(faults, process, (config or {}).get("linux") or {}, at)
+        faults += [(path, UNSUPPORTED) for path in unsupported_process(process, init=False, at=at)]
+    else:
+        faults.append((at.rstrip("."), "process property must not be empty"))
+    if faults:
+        raise ConfigError(faults)
+
+
+def unsupported(config: dict[str, Any]) -> Faults:
+    """Find what the specification knows and this version does not do yet: refused, because ignoring it would deceive."""
+    found = unsupported_process(config.get("process") or {}, init=True, at="process.")
+    linux = config.get("linux") or {}
+    found += ["linux." + name for name in ("intelRdt", "memoryPolicy") if linux.get(name) is not None]
+    found += ["linux." + name for name in ("netDevices", "mountLabel") if linux.get(name)]
+    if personality := linux.get("personality"):
+        found += ["linux.personality.domain"] if (personality.get("domain") or "LINUX") != "LINUX" else []
+        found += ["linux.personality.flags"] if personality.get("flags") else []
+    for i, mount in enumerate(config.get("mounts") or ()):
+        found += [f"mounts[{i}].{name}" for name in ("uidMappings", "gidMappings") if mount.get(name)]
+        options = mount.get("options") or ()
+        if "idmap" in options or "ridmap" in options:
+            found.append(f"mounts[{i}].options")
+    seccomp = linux.get("seccomp") or {}
+    found += ["linux.seccomp." + name for name in ("listenerPath", "listenerMetadata") if seccomp.get(name)]
+    if seccomp.get("defaultAction") == "SCMP_ACT_NOTIFY":
+        found.append("linux.seccomp.defaultAction")
+    for i, rule in enumerate(seccomp.get("syscalls") or ()):
+        if rule["action"] == "SCMP_ACT_NOTIFY":
+            found.append(f"linux.seccomp.syscalls[{i}].action")
+    return [(path, UNSUPPORTED) for path in found]
+
+
+def _version(faults: Faults, version: str) -> None:
+    """Any 1.x is ours, later ones too: inside a major version the specification stays compatible."""
+    core = version.partition("+")[0].partition("-")[0].split(".")
+    if len(core) != 3 or not all(part.isascii() and part.isdigit() for part in core):
+        faults.append(("ociVersion", f"{quote(version)} is not a version of the form 1.2.3"))
+    elif core[0] != "1":
+        faults.append(("ociVersion", f"{quote(version)} is not a version 1 of the runtime specification"))
+
+
+def _uts_name(faults: Faults, at: str, name: str, namespaces: dict[str, str]) -> None:
+    if "uts" not in namespaces:
+        faults.append((at, "needs a namespace of type uts in linux.namespaces"))
+    if check_text(faults, at, name) and len(name.encode("utf-8", "surrogateescape")) > UTS_LENGTH:
+        faults.append((at, f"must be at most {UTS_LENGTH} bytes"))
+
+
+def _hooks(faults: Faults, hooks: dict[str, Any]) -> None:
+    for name in HOOKS:
+        for i, hook in enumerate(hooks.get(name) or ()):
+            at = f"hooks.{name}[{i}]."
+            check_absolute(faults, at + "path", hook.get("path") or "")
+            check_texts(faults, at + "args", hook.get("args"))
+            check_env(faults, at + "env", hook.get("env"))
+            timeout = hook.get("timeout")
+            if timeout is not None and timeout < 1:
+                faults.append((at + "timeout", f"must be at least 1 second, is {timeout}"))
+
+
+def _rootless(faults: Faults, config: dict[str, Any], namespaces: dict[str, str]) -> None:
+    """Without privilege only a user namespace gives a container its powers, and setgroups(2) is denied in it."""
+    if "user" not in namespaces:
+        faults.append(("linux.namespaces", "a rootless container needs a user namespace"))
+    if ((config.get("process") or {}).get("user") or {}).get("additionalGids"):
+        faults.append(("process.user.additionalGids", "cannot be set in a rootless container"))

@@ -1,0 +1,81 @@
+"""Rules for mounts (runtime-spec config.md, "Mounts"): what the strings alone can tell.
+
+The file system inside may still lie with symbolic links; that is met where a mount is made, by openat2(2) and O_PATH.
+"""
+
+from __future__ import annotations
+
+from pyrunc.config.names import MOUNT_OPTIONS
+from pyrunc.config.rules.linux import check_mappings
+from pyrunc.config.rules.text import check_text, check_texts, clean, quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from pyrunc.config.rules.text import Faults
+
+# What may be mounted over inside /proc, as lxcfs and checkpointing do; anything else could fake what the runtime and
+# security modules read and write there (CVE-2019-16884, CVE-2023-27561).
+PROC_OVERMOUNTS = frozenset((
+    "/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime", "/proc/loadavg",
+    "/proc/slabinfo", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
+))  # fmt: skip
+
+BIND_WITH_DATA = "bind mounts cannot have any filesystem-specific options applied"
+
+
+def mount_rules(faults: Faults, mounts: list[dict[str, Any]], namespaces: dict[str, str]) -> None:
+    for i, mount in enumerate(mounts):
+        at = f"mounts[{i}]."
+        options = mount.get("options") or ()
+        bind = "bind" in options or "rbind" in options
+        kind = mount.get("type") or ""
+        _destination(faults, mount.get("destination") or "", kind, bind, at)
+        check_text(faults, at + "type", kind)
+        check_text(faults, at + "source", mount.get("source"))
+        check_texts(faults, at + "options", options)
+        if bind:
+            _bind(faults, mount, options, at)
+        elif "remount" not in options and kind in ("", "bind", "none"):
+            faults.append((at + "type", f'{quote(kind)} is no file system: a bind mount needs the option "bind" or "rbind"'))
+        if "tmpcopyup" in options and kind != "tmpfs":
+            faults.append((at + "options", "tmpcopyup is for tmpfs only"))
+        if mount.get("uidMappings") or mount.get("gidMappings") or "idmap" in options or "ridmap" in options:
+            _idmap(faults, mount, namespaces, at)
+
+
+def _destination(faults: Faults, destination: str, kind: str, bind: bool, at: str) -> None:
+    at += "destination"
+    if not destination:
+        faults.append((at, "must not be empty"))
+    if not destination or not check_text(faults, at, destination):
+        return
+    target = clean(destination)
+    if target == "/":
+        faults.append((at, f"{quote(destination)} is the root file system itself"))
+    elif target == "/proc":
+        if kind != "proc" and not bind:
+            faults.append((at, f'only a mount of type "proc" or a bind mount can be at /proc, not {quote(kind)}'))
+    elif target.startswith("/proc/") and target not in PROC_OVERMOUNTS:
+        faults.append((at, f"{quote(destination)} cannot be mounted because it is inside /proc"))
+
+
+def _bind(faults: Faults, mount: dict[str, Any], options: Sequence[str], at: str) -> None:
+    if not mount.get("source"):
+        faults.append((at + "source", "a bind mount needs a source"))
+    if not MOUNT_OPTIONS.issuperset(options) and (data := [option for option in options if option not in MOUNT_OPTIONS]):
+        if any(data):
+            faults.append((at + "options", f"{BIND_WITH_DATA}: {quote(','.join(data))}"))
+
+
+def _idmap(faults: Faults, mount: dict[str, Any], namespaces: dict[str, str], at: str) -> None:
+    """Mappings come in pairs; ``idmap`` without any borrows those of the container's user namespace."""
+    uids, gids = mount.get("uidMappings"), mount.get("gidMappings")
+    if not uids != (not gids):
+        faults.append((at + ("gidMappings" if uids else "uidMappings"), "must be given when the other mapping is"))
+    elif not uids and "user" not in namespaces:
+        faults.append((at + "options", "idmap without mappings needs a user namespace"))
+    check_mappings(faults, at + "uidMappings", uids)
+    check_mappings(faults, at + "gidMappings", gids)

@@ -1,0 +1,88 @@
+"""Rules for the process, of config.json and of exec's process files (runtime-spec config.md, "Process")."""
+
+from __future__ import annotations
+
+from pyrunc.config.names import CAPABILITIES, CAPABILITY_SETS, RLIMITS
+from pyrunc.config.rules.text import check_absolute, check_env, check_texts, quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.config.rules.text import Faults
+
+WINSIZE_MAX = 0xFFFF  # the fields of struct winsize are unsigned short (ioctl_tty(2))
+
+
+def process_rules(faults: Faults, process: dict[str, Any], linux: dict[str, Any], at: str) -> None:
+    """Rules for `process`, whose paths begin with `at`; `linux` says which ids are mapped."""
+    args = process.get("args")
+    if not args:
+        faults.append((at + "args", "must hold at least the program"))
+    else:
+        if not args[0]:
+            faults.append((at + "args[0]", 'exec: "": executable file not found in $PATH'))
+        check_texts(faults, at + "args", args)
+    check_absolute(faults, at + "cwd", process.get("cwd") or "")
+    check_env(faults, at + "env", process.get("env"))
+
+    score = process.get("oomScoreAdj")
+    if score is not None and not -1000 <= score <= 1000:
+        faults.append((at + "oomScoreAdj", f"must be in -1000..1000, is {score}"))
+    size = process.get("consoleSize")
+    if size and process.get("terminal"):
+        for side in ("height", "width"):
+            if (size.get(side) or 0) > WINSIZE_MAX:
+                faults.append((f"{at}consoleSize.{side}", f"must be at most {WINSIZE_MAX}, is {size[side]}"))
+    if rlimits := process.get("rlimits"):
+        _rlimits(faults, rlimits, at)
+    _user(faults, process.get("user") or {}, linux, at + "user.")
+
+
+def _rlimits(faults: Faults, rlimits: list[dict[str, Any]], at: str) -> None:
+    seen = set()
+    for i, rlimit in enumerate(rlimits):
+        where = f"{at}rlimits[{i}]"
+        kind, soft, hard = rlimit["type"], rlimit["soft"], rlimit["hard"]
+        if kind not in RLIMITS:
+            faults.append((where + ".type", f"unknown rlimit type {quote(kind)}"))
+        elif kind in seen:
+            faults.append((where + ".type", f"duplicate rlimit type {quote(kind)}"))
+        if soft > hard:
+            faults.append((where, f"soft limit {soft} is above the hard limit {hard}"))
+        seen.add(kind)
+
+
+def _user(faults: Faults, user: dict[str, Any], linux: dict[str, Any], at: str) -> None:
+    umask = user.get("umask")
+    if umask is not None and not 0 <= umask <= 0o777:
+        faults.append((at + "umask", f"must be in 0..511 (0o777), is {umask}"))
+    uids, gids = linux.get("uidMappings"), linux.get("gidMappings")
+    if uids and not _mapped(user.get("uid") or 0, uids):
+        faults.append((at + "uid", f"{user.get('uid') or 0} is not mapped by linux.uidMappings"))
+    if gids:
+        if not _mapped(user.get("gid") or 0, gids):
+            faults.append((at + "gid", f"{user.get('gid') or 0} is not mapped by linux.gidMappings"))
+        for i, gid in enumerate(user.get("additionalGids") or ()):
+            if not _mapped(gid, gids):
+                faults.append((f"{at}additionalGids[{i}]", f"{gid} is not mapped by linux.gidMappings"))
+
+
+def _mapped(id: int, mappings: list[dict[str, int]]) -> bool:
+    return any(0 <= id - mapping["containerID"] < mapping["size"] for mapping in mappings)
+
+
+def unsupported_process(process: dict[str, Any], *, init: bool, at: str) -> list[str]:
+    """The JSON paths of what this version cannot do. `init`: CPU affinity is for exec, a container's init ignores it."""
+    found = [at + name for name in ("scheduler", "ioPriority") if process.get(name) is not None]
+    found += [at + name for name in ("apparmorProfile", "selinuxLabel") if process.get(name)]
+    if not init and process.get("execCPUAffinity"):
+        found.append(at + "execCPUAffinity")
+    return found
+
+
+def unknown_capabilities(process: dict[str, Any]) -> list[str]:
+    """Names of capabilities that Linux does not have, each once: something to warn of (runtime-spec 1.1), not to fail on."""
+    sets = process.get("capabilities") or {}
+    names = [name for kind in CAPABILITY_SETS for name in sets.get(kind) or ()]
+    return list(dict.fromkeys(name for name in names if name not in CAPABILITIES))
