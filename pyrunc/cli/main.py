@@ -1,0 +1,113 @@
+"""The entry: global options, the command's own module, and the one border where errors become words and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pyrunc.cli.globals import OPTIONS, context
+from pyrunc.cli.options import parse, parse_command, usage_error
+from pyrunc.errors import PyruncError, UsageError
+from pyrunc.log import DEBUG, Log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType, TracebackType
+
+COMMANDS = ("create", "delete", "exec", "help", "kill", "list", "plan", "run", "spec", "start", "state", "version")
+"""Each is a module of this package with a ``COMMAND`` (its table) and ``execute(context, given) -> exit status``."""
+
+INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line, without the program's name, and return the exit status. Raises nothing."""
+    log = Log()
+    failure = 1
+    try:
+        _hold_standard_descriptors()
+        given = parse(OPTIONS, sys.argv[1:] if argv is None else argv, interspersed=False)
+        if given.help or given.flag("version"):
+            return _show("help" if given.help else "version")
+        ctx = context(given, log)
+        if not given.args:
+            return _show("help")
+        module = command_module(given.args[0])
+        request = parse_command(module.COMMAND, given.args[1:])
+        if request.help:
+            return _show("help", module.COMMAND.name)
+        failure = module.COMMAND.failure
+        return int(module.execute(ctx, request))
+    except UsageError as error:
+        _show_usage(error.command)
+        log.error(error)
+    except PyruncError as error:
+        log.error(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as bug:
+        log.error(_internal_error(bug, log))
+    return failure
+
+
+def command_module(name: str) -> ModuleType:
+    """Import the module of the command. UsageError if there is none.
+
+    The text is runc's; podman takes the failure of ``checkpoint --help`` for "this runtime cannot do it".
+    """
+    name = "help" if name == "h" else name
+    if name not in COMMANDS:
+        raise usage_error(f"No help topic for '{name}': there is no such command")
+    __import__(f"pyrunc.cli.{name}")
+    return sys.modules[f"pyrunc.cli.{name}"]
+
+
+def _hold_standard_descriptors() -> None:
+    """Open /dev/null for a descriptor of 0 to 2 that the caller closed.
+
+    Otherwise the next file opened, such as the log, gets its number and becomes the container's stdin or stdout.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open("/dev/null", os.O_RDWR), True)
+
+
+def _show(name: str, *topic: str) -> int:
+    from pyrunc.cli.emit import out
+
+    module = command_module(name)
+    out(module.text(*topic))
+    return 0
+
+
+def _show_usage(command: str | None) -> None:
+    from pyrunc.cli.emit import out
+    from pyrunc.cli.help import text
+
+    try:
+        out("Incorrect Usage.\n\n" + text(command))
+    except PyruncError:
+        pass  # the error itself, on stderr, is what matters
+
+
+def _internal_error(bug: Exception, log: Log) -> PyruncError:
+    """A bug of ours: its type, text and place on the one line; the way there in the log, with --debug."""
+    if log.level >= DEBUG:
+        import traceback
+
+        log.debug("".join(traceback.format_exception(bug)))
+    message = f"internal error: {type(bug).__name__}: {bug} ({_place(bug.__traceback__)})"
+    error = PyruncError(message, hint="this is a bug in pyrunc; --debug logs more")
+    error.code = "internal"
+    return error
+
+
+def _place(traceback: TracebackType | None) -> str:
+    if traceback is None:
+        return "unknown place"
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    path = traceback.tb_frame.f_code.co_filename
+    return f"{'/'.join(path.split('/')[-2:])}:{traceback.tb_lineno}"
