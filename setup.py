@@ -157,7 +157,10 @@ class BuildExt(build_ext):  # type: ignore[misc]
     def build_extension(self, ext: Any) -> None:
         compiler()
         source = Path(self.build_temp, "_shim.c")
-        build_shim.emit(SHIM, source)
+        try:
+            build_shim.emit(SHIM, source)
+        except ModuleNotFoundError:
+            fail("cffi is missing: apt-get install python3-cffi")
         ext.sources = [str(source), *map(str, build_shim.topics(SHIM, ".c"))]
         ext.depends = [*map(str, build_shim.topics(SHIM, ".h")), *map(str, build_shim.topics(SHIM, ".cdef"))]
         super().build_extension(ext)
