@@ -1,0 +1,258 @@
+/* Mounts. Each is made detached, gets its attributes while nobody can reach it, and is then attached to an fd that was
+ * resolved inside the root: there is no path to be raced for (CVE-2021-30465) and no moment without its flags. */
+#include "init.h"
+#include "mount.h"
+
+#include <linux/limits.h>
+#include <linux/magic.h>
+#include <linux/mount.h>
+
+int mount_attributes(int fd, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive) {
+    struct mount_attr attr = {.attr_set = set, .attr_clr = clear, .propagation = propagation};
+    long r = sys(__NR_mount_setattr, fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof attr);
+    return r < 0 ? fail(propagation ? AT_SETPROPAGATION : AT_ATTRIBUTES, r, NULL) : 0;
+}
+
+/* The list is bytes, first one first: bits 0-3 are MS_UNBINDABLE..MS_SHARED >> 17, bit 4 means with everything below. */
+int mount_propagation(int fd, uint64_t list) {
+    for (; list; list >>= 8)
+        if (mount_attributes(fd, 0, 0, (list & 15) << 17, list & 16) < 0)
+            return -1;
+    return 0;
+}
+
+static bool is_root(int fd) {
+    struct statx a, b;
+    return path_statx(fd, &a) == 0 && path_statx(init.slot[SLOT_ROOT], &b) == 0 && a.stx_ino == b.stx_ino &&
+           a.stx_dev_major == b.stx_dev_major && a.stx_dev_minor == b.stx_dev_minor;
+}
+
+/* Whatever names led here: nothing is hidden inside a procfs, except where the plan says so (CVE-2019-16884). */
+int mount_attach(int tree, int target, uint64_t mode) {
+    if (!(mode & MODE_INPROC) && path_is_fs(target, PROC_SUPER_MAGIC))
+        return fail(AT_INPROC, EPERM, NULL);
+    if (is_root(target))
+        return fail(AT_ATTACH, EBUSY, "the destination is the root itself");
+    long r = sys(__NR_move_mount, tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+    return r < 0 ? fail(AT_ATTACH, r, NULL) : 0;
+}
+
+/* Says with the errno what the file system itself said: its last message, without the severity in front. */
+static int fail_context(int place, long error, int context, const char *option) {
+    char said[512], detail[768];
+    size_t at = 0;
+    detail[0] = 0;
+    if (option)
+        text_add(detail, sizeof detail, &at, option);
+    long n, last = 0;
+    while ((n = sys(__NR_read, context, said, sizeof said - 1)) > 0)
+        last = n;
+    if (last > 2) {
+        said[last] = 0;
+        if (at)
+            text_add(detail, sizeof detail, &at, ": ");
+        text_add(detail, sizeof detail, &at, said + 2);
+    }
+    return fail(place, error, detail);
+}
+
+static int set_option(int context, const char *option) {
+    char key[256];
+    size_t n = 0;
+    while (option[n] && option[n] != '=')
+        n++;
+    if (n >= sizeof key)
+        return fail(AT_FSCONFIG, ENAMETOOLONG, option);
+    memcpy(key, option, n);
+    key[n] = 0;
+    long r = option[n] ? sys(__NR_fsconfig, context, FSCONFIG_SET_STRING, key, option + n + 1, 0)
+                       : sys(__NR_fsconfig, context, FSCONFIG_SET_FLAG, key, 0, 0);
+    return r < 0 ? fail_context(AT_FSCONFIG, r, context, option) : 0;
+}
+
+/* A detached mount of a new file system; -1 after fail(). `end` is where the list of options ends. */
+int mount_new(const char *type, const char *options, const char *end, uint64_t attributes) {
+    long tree, r, context = sys(__NR_fsopen, type, FSOPEN_CLOEXEC);
+    if (context < 0)
+        return fail(AT_FSOPEN, context, type);
+    for (; options && options < end; options += text_length(options) + 1)
+        if (set_option((int)context, options) < 0)
+            goto failed;
+    if ((r = sys(__NR_fsconfig, context, FSCONFIG_CMD_CREATE, 0, 0, 0)) < 0) {
+        fail_context(AT_FSCREATE, r, (int)context, NULL);
+        goto failed;
+    }
+    if ((tree = sys(__NR_fsmount, context, FSMOUNT_CLOEXEC, attributes)) < 0) {
+        fail_context(AT_FSMOUNT, tree, (int)context, NULL);
+        goto failed;
+    }
+    sys(__NR_close, context);
+    return (int)tree;
+failed:
+    sys(__NR_close, context);
+    return -1;
+}
+
+static int take_over(int tree, int target, uint64_t mode) {
+    struct statx st;
+    if (mode & (MODE_DIRMODE | MODE_COPYUP)) {
+        long r = path_statx(target, &st);
+        if (r == 0)
+            r = sys(__NR_fchmodat, tree, ".", st.stx_mode & 07777);
+        if (r == 0 && mode & MODE_COPYUP)
+            r = sys(__NR_fchownat, tree, "", st.stx_uid, st.stx_gid, AT_EMPTY_PATH);
+        if (r < 0)
+            return fail(AT_CHMOD, r, NULL);
+    }
+    return mode & MODE_COPYUP ? copy_up(target, tree) : 0;
+}
+
+/* s: type, destination, options; v: attributes, propagation, mode */
+EXECUTOR(MOUNT) {
+    const char *options = op_text(op, 2);
+    int result = -1, tree = -1, target = path_target(op_text(op, 1), TARGET_DIR, op->v[2] & MODE_REALDIR);
+    if (target >= 0)
+        tree = mount_new(op_text(op, 0), options, options + op_length(op, 2), op->v[0]);
+    if (tree >= 0 && take_over(tree, target, op->v[2]) == 0 && mount_attach(tree, target, op->v[2]) == 0)
+        result = mount_propagation(tree, op->v[1]);
+    fd_close(&tree);
+    fd_close(&target);
+    return result;
+}
+
+/* The mount that now lies on target, opened through the target's parent. */
+static int reopen(const char *path) {
+    const char *name;
+    int parent = path_parent(path, &name);
+    if (parent < 0)
+        return -1;
+    int fd = path_open_retry(parent, name, O_PATH | O_NOFOLLOW, 0, RESOLVE_SAFE_CHILD);
+    fd_close(&parent);
+    return fd < 0 ? fail(AT_RESOLVE, fd, NULL) : fd;
+}
+
+/* mount(2), for options that are too long for fsconfig(2), whose limit is 255 bytes: overlay's lowerdir.
+ * s: type, destination, data, source; v: MS_* flags, propagation, mode */
+EXECUTOR(MOUNT_DATA) {
+    char path[40];
+    size_t at = 0;
+    int target = path_target(op_text(op, 1), TARGET_DIR, op->v[2] & MODE_REALDIR);
+    if (target < 0)
+        return -1;
+    if (!(op->v[2] & MODE_INPROC) && path_is_fs(target, PROC_SUPER_MAGIC))
+        return fail(AT_INPROC, EPERM, NULL);
+    if (is_root(target))
+        return fail(AT_ATTACH, EBUSY, "the destination is the root itself");
+    text_add(path, sizeof path, &at, "/proc/self/fd/");
+    text_add_number(path, sizeof path, &at, (unsigned long)target);
+    long r = sys(__NR_mount, op_text(op, 3), path, op_text(op, 0), op->v[0], op_text(op, 2));
+    fd_close(&target);
+    if (r < 0)
+        return fail(AT_FSMOUNT, r, NULL);
+    if (!op->v[1])
+        return 0;
+    int tree = reopen(op_text(op, 1));
+    int result = tree < 0 ? -1 : mount_propagation(tree, op->v[1]);
+    fd_close(&tree);
+    return result;
+}
+
+int mount_clone(int dir, const char *path, bool recursive) {
+    long flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0) | (*path ? 0 : AT_EMPTY_PATH);
+    long tree = sys(__NR_open_tree, dir, path, flags);
+    return tree < 0 ? fail(AT_SOURCE, tree, *path ? path : NULL) : (int)tree;
+}
+
+static int bind_attributes(int tree, const struct plan_op *op) {
+    if ((op->v[0] || op->v[1]) && mount_attributes(tree, op->v[0], op->v[1], 0, false) < 0)
+        return -1;
+    if ((op->v[2] || op->v[3]) && mount_attributes(tree, op->v[2], op->v[3], 0, true) < 0)
+        return -1;
+    return 0;
+}
+
+/* s: source, destination; v: attributes set, cleared, set below, cleared below, propagation, mode */
+EXECUTOR(BIND) {
+    struct statx st;
+    int result = -1, target = -1, tree = mount_clone(AT_FDCWD, op_text(op, 0), op->v[5] & MODE_RECURSIVE);
+    if (tree < 0)
+        return -1;
+    if (path_statx(tree, &st) < 0)
+        st.stx_mode = 0;
+    bool dir = (st.stx_mode & S_IFMT) == S_IFDIR;
+    if (bind_attributes(tree, op) == 0)
+        target = path_target(op_text(op, 1), dir ? TARGET_DIR : TARGET_FILE, op->v[5] & MODE_REALDIR);
+    if (target >= 0 && mount_attach(tree, target, op->v[5]) == 0)
+        result = mount_propagation(tree, op->v[4]);
+    fd_close(&tree);
+    fd_close(&target);
+    return result;
+}
+
+/* s: path ("/" is the root); its topmost mount becomes read-only, its other flags stay. */
+EXECUTOR(READONLY_MOUNT) {
+    if (text_equal(op_text(op, 0), "/"))
+        return mount_attributes(init.slot[SLOT_ROOT], MOUNT_ATTR_RDONLY, 0, 0, false);
+    int fd = path_in_root(op_text(op, 0), O_PATH, 0);
+    if (fd < 0)
+        return fail(AT_RESOLVE, fd, NULL);
+    int r = mount_attributes(fd, MOUNT_ATTR_RDONLY, 0, 0, false);
+    fd_close(&fd);
+    return r;
+}
+
+EXECUTOR(READONLY_PATH) {
+    int result = -1, tree, target = path_in_root(op_text(op, 0), O_PATH, 0);
+    if (target < 0)
+        return fail(AT_RESOLVE, target, NULL);
+    tree = mount_clone(target, "", true);
+    if (tree >= 0 && mount_attributes(tree, MOUNT_ATTR_RDONLY, 0, 0, false) == 0)
+        result = mount_attach(tree, target, MODE_INPROC);
+    fd_close(&tree);
+    fd_close(&target);
+    return result;
+}
+
+/* One empty file system serves all masked directories; a detached mount cannot be cloned before Linux 6.15, so the
+ * first place takes it and the others clone that. */
+static int masked_tree(void) {
+    static const char options[] = "nr_blocks=1\0nr_inodes=1\0mode=755";
+    if (init.masked >= 0)
+        return mount_clone(init.masked, "", false);
+    const uint64_t flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    return mount_new("tmpfs", options, options + sizeof options, flags);
+}
+
+/* The container's own /dev/null may be anything an image's author likes: only the device 1:3 will do (CVE-2025-31133). */
+static int null_tree(void) {
+    struct statx st;
+    int fd = path_in_root("/dev/null", O_PATH | O_NOFOLLOW, 0);
+    if (fd < 0)
+        return fail(AT_NOTDEVNULL, fd == -ENOENT ? ENODEV : fd, NULL);
+    long r = path_statx(fd, &st);
+    if (r < 0 || (st.stx_mode & S_IFMT) != S_IFCHR || st.stx_rdev_major != 1 || st.stx_rdev_minor != 3) {
+        fd_close(&fd);
+        return fail(AT_NOTDEVNULL, EINVAL, NULL);
+    }
+    int tree = mount_clone(fd, "", false);
+    fd_close(&fd);
+    return tree;
+}
+
+EXECUTOR(MASK_PATH) {
+    struct statx st;
+    int result = -1, target = path_in_root(op_text(op, 0), O_PATH, 0);
+    if (target < 0)
+        return fail(AT_RESOLVE, target, NULL);
+    long r = path_statx(target, &st);
+    bool dir = r == 0 && (st.stx_mode & S_IFMT) == S_IFDIR;
+    int tree = r < 0 ? fail(AT_STAT, r, NULL) : dir ? masked_tree() : null_tree();
+    if (tree >= 0)
+        result = mount_attach(tree, target, MODE_INPROC);
+    fd_close(&target);
+    if (dir && result == 0 && init.masked < 0)
+        init.masked = tree;
+    else
+        fd_close(&tree);
+    return result;
+}

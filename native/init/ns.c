@@ -1,0 +1,139 @@
+/* Namespaces, and the process that lives in them. */
+#include "init.h"
+
+#include <asm/statfs.h>
+#include <linux/keyctl.h>
+#include <linux/magic.h>
+#include <linux/prctl.h>
+#include <linux/sched.h>
+#include <linux/signal.h>
+
+/* The host's procfs, opened before any namespace is entered. Every later write below /proc goes through it, so that
+ * nothing the container mounts can redirect one (CVE-2019-16884, CVE-2025-52881). It is closed before WAIT. */
+EXECUTOR(OPEN_PROC) {
+    (void)op;
+    int fd = path_open_retry(AT_FDCWD, "/proc", O_PATH | O_DIRECTORY, 0, 0);
+    if (fd < 0)
+        return fail(AT_OPEN, fd, NULL);
+    if (!path_is_fs(fd, PROC_SUPER_MAGIC))
+        return fail(AT_VERIFY, EINVAL, "/proc is not a proc file system");
+    init.slot[SLOT_PROC] = fd;
+    return 0;
+}
+
+EXECUTOR(OPEN_NS) {
+    long fd = sys(__NR_openat, AT_FDCWD, op_text(op, 0), O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return fail(AT_OPEN, fd, NULL);
+    if (!path_is_fs((int)fd, NSFS_MAGIC))
+        return fail(AT_NSTYPE, EINVAL, NULL);
+    if (op->v[0] >= PLAN_NSLOTS - SLOT_NS)
+        return fail(AT_OPEN, EMFILE, NULL);
+    init.slot[SLOT_NS + op->v[0]] = (int)fd;
+    return 0;
+}
+
+/* setns(2) refuses with EINVAL an fd that is not of the given type. */
+EXECUTOR(SETNS) {
+    long r = sys(__NR_setns, init.slot[SLOT_NS + op->v[0] % (PLAN_NSLOTS - SLOT_NS)], op->v[1]);
+    return r < 0 ? fail(r == -EINVAL ? AT_NSTYPE : AT_SETNS, r, NULL) : 0;
+}
+
+/* All of a container's namespaces at once, through the pidfd of its init: no pid can be taken over meanwhile. */
+EXECUTOR(JOIN) {
+    long r = sys(__NR_setns, init.slot[SLOT_PIDFD], op->v[0]);
+    fd_close(&init.slot[SLOT_PIDFD]);
+    return r < 0 ? fail(AT_SETNS, r, NULL) : 0;
+}
+
+/* v1: become dumpable for the moment, because an unprivileged runtime may write id maps only of such a process. */
+EXECUTOR(UNSHARE) {
+    if (op->v[1])
+        sys(__NR_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+    long r = sys(__NR_unshare, op->v[0]);
+    return r < 0 ? fail(AT_UNSHARE, r, NULL) : 0;
+}
+
+EXECUTOR(SYNC) { return channel_wait((uint32_t)op->v[0]); }
+
+/* Root of the user namespace just entered, without groups from outside. A single mapping forbids setgroups: v0. */
+EXECUTOR(BECOME_ROOT) {
+    long r;
+    sys(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    if (!op->v[0] && (r = sys(__NR_setgroups, 0, 0)) < 0)
+        return fail(AT_SETGROUPS, r, NULL);
+    if ((r = sys(__NR_setresgid, 0, 0, 0)) < 0)
+        return fail(AT_SETGID, r, NULL);
+    if ((r = sys(__NR_setresuid, 0, 0, 0)) < 0)
+        return fail(AT_SETUID, r, NULL);
+    sys(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    sys(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* a change of credentials cleared it */
+    return 0;
+}
+
+static int write_proc(const char *path, const char *text, size_t length) {
+    const uint64_t safe = 0x08 | 0x04 | 0x02 | 0x01; /* RESOLVE_BENEATH, NO_SYMLINKS, NO_MAGICLINKS, NO_XDEV */
+    int fd = path_open_retry(init.slot[SLOT_PROC], path, O_WRONLY, 0, safe);
+    if (fd < 0)
+        return fail(AT_OPEN, fd, NULL);
+    long r = path_is_fs(fd, PROC_SUPER_MAGIC) ? sys(__NR_write, fd, text, length) : -EXDEV;
+    sys(__NR_close, fd);
+    return r < 0 ? fail(AT_WRITE, r, NULL) : 0;
+}
+
+/* /proc/self is a link, and links are refused below; the number is what it would say. */
+static int write_own(const char *name, const struct plan_op *op) {
+    char path[64], self[32];
+    size_t at = 0;
+    long n = sys(__NR_readlinkat, init.slot[SLOT_PROC], "self", self, sizeof self - 1);
+    if (n < 0)
+        return fail(AT_OPEN, n, NULL);
+    self[n] = 0;
+    text_add(path, sizeof path, &at, self);
+    text_add(path, sizeof path, &at, name);
+    return write_proc(path, op_text(op, 0), op_length(op, 0));
+}
+
+EXECUTOR(TIME_OFFSETS) { return write_own("/timens_offsets", op); }
+
+EXECUTOR(OOM_SCORE) { return write_own("/oom_score_adj", op); }
+
+EXECUTOR(SYSCTL) {
+    char path[512];
+    size_t at = 0;
+    text_add(path, sizeof path, &at, "sys/");
+    text_add(path, sizeof path, &at, op_text(op, 0));
+    if (at + 1 >= sizeof path)
+        return fail(AT_OPEN, ENAMETOOLONG, NULL);
+    return write_proc(path, op_text(op, 1), op_length(op, 1));
+}
+
+/* A new or joined pid (or time) namespace holds for children only. The child is the runtime's child, not ours, so that
+ * it outlives this process as anybody's child would. */
+EXECUTOR(FORK) {
+    (void)op;
+    long pid = sys(__NR_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+    if (pid < 0)
+        return fail(AT_FORK, pid, NULL);
+    if (pid > 0)
+        sys(__NR_exit_group, channel_say(MSG_FORKED, (uint32_t)pid) < 0);
+    sys(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    return 0;
+}
+
+EXECUTOR(SESSION) {
+    (void)op;
+    long r = sys(__NR_setsid);
+    return r < 0 ? fail(AT_SETSID, r, NULL) : 0;
+}
+
+/* possessor: all but setattr; user: view, read, search. As an empty session keyring has them, plus the user's search. */
+#define KEYRING_PERMISSIONS 0x1f0b0000
+
+EXECUTOR(KEYRING) {
+    long ring = sys(__NR_keyctl, KEYCTL_JOIN_SESSION_KEYRING, op_text(op, 0), 0, 0, 0);
+    if (ring < 0)
+        return fail(AT_JOINKEYRING, ring, NULL);
+    long r = sys(__NR_keyctl, KEYCTL_SETPERM, ring, KEYRING_PERMISSIONS, 0, 0);
+    return r < 0 ? fail(AT_JOINKEYRING, r, "set permissions") : 0;
+}

@@ -1,0 +1,105 @@
+/* The root: prepared beside the old one, entered, and closed behind. */
+#include "init.h"
+#include "mount.h"
+
+#include <linux/mount.h>
+
+/* s: a path of the host's; v: propagation */
+EXECUTOR(PROPAGATE) {
+    int fd = path_open_retry(AT_FDCWD, op_text(op, 0), O_PATH, 0, 0);
+    if (fd < 0)
+        return fail(AT_OPEN, fd, NULL);
+    int r = mount_propagation(fd, op->v[0]);
+    fd_close(&fd);
+    return r;
+}
+
+/* pivot_root(2) wants a parent mount that is not shared; of a path only the mount's root can be told so. */
+static int make_parent_private(int dir) {
+    struct statx st;
+    int fd = path_open_retry(dir, ".", O_PATH | O_DIRECTORY, 0, 0), result = -1;
+    for (int depth = 0; depth < 256 && fd >= 0; depth++) {
+        if (path_statx(fd, &st) == 0 && st.stx_attributes & STATX_ATTR_MOUNT_ROOT) {
+            result = mount_attributes(fd, 0, 0, MS_PRIVATE, false);
+            fd_close(&fd);
+            return result;
+        }
+        int up = path_open_retry(fd, "..", O_PATH | O_DIRECTORY, 0, 0);
+        fd_close(&fd);
+        fd = up;
+    }
+    return fail(AT_OPEN, fd < 0 ? fd : ELOOP, "parent mount");
+}
+
+/* A copy of the bundle's root, with the mounts that lie in it, on top of itself: from here on it is only an fd.
+ * s: rootfs; v: make the parent mount private */
+EXECUTOR(ROOT) {
+    int dir = path_open_retry(AT_FDCWD, op_text(op, 0), O_PATH | O_DIRECTORY | O_NOFOLLOW, 0, 0);
+    if (dir < 0)
+        return fail(AT_OPEN, dir, NULL);
+    if (op->v[0] && make_parent_private(dir) < 0)
+        return -1;
+    int tree = mount_clone(dir, "", true);
+    if (tree < 0)
+        return -1;
+    long r = sys(__NR_move_mount, tree, "", dir, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+    fd_close(&dir);
+    init.slot[SLOT_ROOT] = tree;
+    return r < 0 ? fail(AT_ATTACH, r, NULL) : 0;
+}
+
+/* For exec: the root of the mount namespace just joined. */
+EXECUTOR(OPEN_ROOT) {
+    (void)op;
+    int fd = path_open_retry(AT_FDCWD, "/", O_PATH | O_DIRECTORY, 0, 0);
+    init.slot[SLOT_ROOT] = fd;
+    return fd < 0 ? fail(AT_OPEN, fd, NULL) : 0;
+}
+
+/* pivot_root(".", ".") stacks the old root onto the new one: no directory for it is needed in the image. */
+EXECUTOR(PIVOT) {
+    (void)op;
+    int old = path_open_retry(AT_FDCWD, "/", O_PATH | O_DIRECTORY, 0, 0);
+    if (old < 0)
+        return fail(AT_OPEN, old, NULL);
+    long r = sys(__NR_fchdir, init.slot[SLOT_ROOT]);
+    if (r == 0)
+        r = sys(__NR_pivot_root, ".", ".");
+    if (r < 0)
+        return fail(AT_PIVOTROOT, r, NULL);
+    r = sys(__NR_fchdir, old);
+    if (r == 0) /* unmounting must not reach the host's mounts */
+        r = sys(__NR_mount, 0, ".", 0, MS_SLAVE | MS_REC, 0);
+    if (r == 0)
+        r = sys(__NR_umount2, ".", 2 /* MNT_DETACH */);
+    fd_close(&old);
+    if (r == 0)
+        r = sys(__NR_chdir, "/");
+    return r < 0 ? fail(AT_UNMOUNT, r, NULL) : 0;
+}
+
+/* A procfs or sysfs of the host's that --no-pivot would leave within reach. s: its mount point */
+EXECUTOR(HIDE) {
+    const char *path = op_text(op, 0);
+    sys(__NR_mount, 0, path, 0, MS_PRIVATE, 0);
+    long r = sys(__NR_umount2, path, 2 /* MNT_DETACH */);
+    if (r == -EINVAL || r == -EPERM)
+        r = sys(__NR_mount, "tmpfs", path, "tmpfs", MS_RDONLY, 0);
+    return r < 0 ? fail(AT_UNMOUNT, r, NULL) : 0;
+}
+
+/* --no-pivot: for a root on an initramfs, which cannot be pivoted away from. */
+EXECUTOR(MOVE_ROOT) {
+    (void)op;
+    long r = sys(__NR_fchdir, init.slot[SLOT_ROOT]);
+    if (r == 0)
+        r = sys(__NR_mount, ".", "/", 0, MS_MOVE, 0);
+    if (r < 0)
+        return fail(AT_ATTACH, r, NULL);
+    r = sys(__NR_chroot, ".");
+    if (r == 0)
+        r = sys(__NR_chdir, "/");
+    return r < 0 ? fail(AT_CHROOT, r, NULL) : 0;
+}
+
+EXECUTOR(ROOT_PROPAGATION) { return mount_propagation(init.slot[SLOT_ROOT], op->v[0]); }
