@@ -30,7 +30,7 @@ HEAD = '''\
 """Accept a document of the configuration or reject it, and put it into normal form in place (docs/schema.md)."""
 
 
-def tidy(o, known):
+def tidy(o: dict, known: frozenset) -> None:
     """Drop the null properties of `o`, then give every known property its exact name; of two variants the later wins."""
     exact = {name.lower(): name for name in known}
     for key in reversed(list(o)):
