@@ -1,0 +1,8 @@
+/* Processes: starting pyrunc-init from a memfd, limits of another process. All return -errno on failure. */
+#ifndef SHIM_PROCESS_H
+#define SHIM_PROCESS_H
+
+int pyrunc_spawn(int exe, const int *fds, int count, int base);
+int pyrunc_prlimit(int pid, int resource, unsigned long long soft, unsigned long long hard);
+
+#endif

@@ -1,0 +1,60 @@
+"""The shim, typed: what Python's own `os` does not offer. A failed call raises OSError with the kernel's errno.
+
+The C side returns -errno and keeps no state; see native/shim/, one topic a file.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyrunc._shim import ffi, lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def _check(result: int, what: str | None = None) -> int:
+    if result < 0:
+        raise OSError(-result, os.strerror(-result), what)
+    return result
+
+
+def spawn(program: int, fds: Sequence[int], base: int) -> int:
+    """Start the program in the fd `program` with ``fds[i]`` as its fd ``base + i``, no environment; its pid."""
+    return _check(lib.pyrunc_spawn(program, list(fds), len(fds), base))
+
+
+def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
+    """prlimit(2) on another process; limits are unsigned 64-bit, all bits set means no limit."""
+    _check(lib.pyrunc_prlimit(pid, resource, soft, hard))
+
+
+def sealed_data(name: str, data: bytes | bytearray) -> int:
+    """A memfd with `data` that nobody can change, ever."""
+    return _check(lib.pyrunc_sealed_data(name.encode(), ffi.from_buffer(data), len(data)))
+
+
+def sealed_program(name: str, path: str) -> int:
+    """A sealed, executable memfd with the file's content (CVE-2019-5736)."""
+    return _check(lib.pyrunc_sealed_program(name.encode(), os.fsencode(path)), path)
+
+
+def channel() -> tuple[int, int]:
+    """A pair of connected SEQPACKET sockets: (ours, the child's)."""
+    fds = ffi.new("int[2]")
+    _check(lib.pyrunc_channel(fds))
+    return fds[0], fds[1]
+
+
+def receive(channel: int, size: int) -> tuple[bytes, int | None]:
+    """One message and the fd that came with it; an empty message is the end."""
+    buffer = ffi.new("char[]", size)
+    passed = ffi.new("int *")
+    n = _check(lib.pyrunc_receive(channel, buffer, size, passed))
+    return ffi.buffer(buffer, n)[:], passed[0] if passed[0] >= 0 else None
+
+
+def hand_over(path: str, payload: bytes, fd: int) -> None:
+    """Connect to the unix stream socket at `path` and send the payload with the fd (SCM_RIGHTS)."""
+    _check(lib.pyrunc_hand_over(os.fsencode(path), payload, len(payload), fd), path)
