@@ -19,7 +19,7 @@
 #define PLAN_MAX_OPS 8192
 #define PLAN_STRINGS 5
 #define PLAN_VALUES 6
-#define PLAN_PASSED 8 /* fds beyond plan, socket and step page */
+#define PLAN_PASSED 12 /* fds beyond plan, socket and step page */
 #define PLAN_DETAIL 3072
 
 /* opcode, number */
@@ -72,7 +72,8 @@
     OP(LOOKUP, 46) \
     OP(WAIT, 47) \
     OP(RELEASE, 48) \
-    OP(EXEC, 49)
+    OP(EXEC, 49) \
+    OP(ENTER_ROOT, 50)
 
 /* place, number, what was tried there */
 #define PLAN_PLACES(PLACE) \
@@ -193,6 +194,7 @@ enum plan_slot { PLAN_SLOTS(PLAN_ENUM_SLOT) };
 enum plan_tolerate { PLAN_TOLERATED(PLAN_ENUM_TOLERATE) };
 enum plan_mode { PLAN_MODES(PLAN_ENUM_MODE) };
 
+/* Its size keeps the ops after it aligned. */
 struct plan_header {
     uint32_t magic;
     uint16_t version;
@@ -205,6 +207,8 @@ struct plan_header {
     uint16_t reserved;
     uint8_t passed[PLAN_PASSED]; /* the slot that each passed fd goes into */
 };
+
+_Static_assert(sizeof(struct plan_header) % 8 == 0, "the ops follow");
 
 struct plan_op {
     uint16_t code;

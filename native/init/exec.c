@@ -1,7 +1,6 @@
 /* The last steps: the working directory, the program, the wait for `start`, execve(2). */
 #include "init.h"
 
-#include <linux/close_range.h>
 #include <linux/limits.h>
 #include <linux/prctl.h>
 
@@ -92,15 +91,16 @@ found:
     return 0;
 }
 
-/* 0, or the errno that execve(2) would give; a directory is told apart. */
+/* 0, or the errno that execve(2) would give; a directory is told apart. Old system calls on purpose: a seccomp filter
+ * may be loaded already, and profiles of some years ago know no statx or faccessat2. */
 static long runnable(const char *path) {
-    struct statx st;
-    long r = sys(__NR_statx, AT_FDCWD, path, 0, STATX_BASIC_STATS, &st);
-    if (r < 0)
-        return r;
-    if ((st.stx_mode & S_IFMT) == S_IFDIR)
+    long fd = sys(__NR_openat, AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd >= 0) {
+        sys(__NR_close, fd);
         return -EISDIR;
-    return sys(__NR_faccessat2, AT_FDCWD, path, 1 /* X_OK */, AT_EACCESS);
+    }
+    long r = sys(__NR_faccessat, AT_FDCWD, path, 1 /* X_OK */);
+    return r == 0 && fd != -ENOTDIR ? fd : r;
 }
 
 /* The search of execvp(3), as the container's user, so that `create` can already tell. s: name, PATH */
@@ -131,23 +131,36 @@ EXECUTOR(LOOKUP) {
     return fail(AT_NOTFOUND, ENOENT, NULL);
 }
 
+/* Of all fds beyond stdio and the preserved ones only the channel stays, as number `last`; execve(2) closes it, and until
+ * then it must be able to say that execve failed. An old seccomp profile may not know close_range(2). */
+static int keep_only(int channel, int last) {
+    if (channel != last && sys(__NR_dup3, channel, last, O_CLOEXEC) < 0)
+        return fail(AT_OPEN, EBADF, NULL);
+    if (sys(__NR_close_range, last + 1, ~0u, 0) < 0)
+        for (int fd = last + 1; fd < 1024; fd++)
+            sys(__NR_close, fd);
+    for (int i = 0; i < PLAN_NSLOTS; i++)
+        init.slot[i] = -1;
+    init.masked = -1;
+    init.channel = last;
+    return 0;
+}
+
 /* Until here the runtime's death is ours. From here the process is the container's: it waits, with nothing but its
  * stdio, what was preserved, and two fifos, for one byte from `start`. */
 EXECUTOR(WAIT) {
     (void)op;
     char go;
-    int first = 3 + init.plan->preserve, go_fd = first, reply = first + 1;
-    if (channel_say(MSG_DONE, 0) < 0)
+    int go_fd = 3 + init.plan->preserve;
+    long n = channel_say(MSG_DONE, 0);
+    if (n < 0)
         return -1;
     sys(__NR_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0);
-    /* Both lie above what was preserved and the plan, the socket and the step page: neither copy hits the other. */
-    if (sys(__NR_dup3, init.slot[SLOT_GO], go_fd, O_CLOEXEC) < 0 || sys(__NR_dup3, init.slot[SLOT_REPLY], reply, O_CLOEXEC) < 0)
+    /* The fifos lie above the plan, the socket and the step page, those above what was preserved: no copy hits another. */
+    if (sys(__NR_dup3, init.slot[SLOT_GO], go_fd, O_CLOEXEC) < 0)
         return fail(AT_OPEN, EBADF, NULL);
-    sys(__NR_close_range, reply + 1, ~0u, 0);
-    for (int i = 0; i < PLAN_NSLOTS; i++)
-        init.slot[i] = -1;
-    init.channel = reply;
-    long n;
+    if (keep_only(init.slot[SLOT_REPLY], go_fd + 1) < 0)
+        return -1;
     do
         n = sys(__NR_read, go_fd, &go, 1);
     while (n == -EINTR);
@@ -159,26 +172,15 @@ EXECUTOR(WAIT) {
 EXECUTOR(RELEASE) {
     (void)op;
     sys(__NR_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0);
-    return 0;
+    return keep_only(init.channel, 3 + init.plan->preserve);
 }
 
-/* s: argv, env; v: argc, envc */
+/* Everything else was closed before, so that a seccomp filter may come in between. s: argv, env; v: argc, envc */
 EXECUTOR(EXEC) {
     char **argv = op_vector(op, 0, op->v[0], 0), **env = op_vector(op, 1, op->v[1], 1);
-    int keep = 3 + init.plan->preserve;
     if (!argv || !env)
         return fail(AT_MEMORY, ENOMEM, NULL);
     if (init.home)
         env[op->v[1]] = (char *)init.home;
-    /* All but the channel, which execve(2) closes: it must tell if that fails. */
-    if (init.channel != keep) {
-        long r = sys(__NR_dup3, init.channel, keep, O_CLOEXEC);
-        if (r < 0)
-            return fail(AT_OPEN, r, NULL);
-        init.channel = keep;
-    }
-    long r = sys(__NR_close_range, keep + 1, ~0u, 0);
-    if (r == 0)
-        r = sys(__NR_execve, init.program, argv, env);
-    return fail(AT_EXECVE, r, NULL);
+    return fail(AT_EXECVE, sys(__NR_execve, init.program, argv, env), NULL);
 }

@@ -48,10 +48,9 @@ EXECUTOR(ROOT) {
     return r < 0 ? fail(AT_ATTACH, r, NULL) : 0;
 }
 
-/* For exec: the root of the mount namespace just joined. */
+/* For exec the root of the mount namespace just joined, "/"; without a mount namespace the rootfs, for ENTER_ROOT. */
 EXECUTOR(OPEN_ROOT) {
-    (void)op;
-    int fd = path_open_retry(AT_FDCWD, "/", O_PATH | O_DIRECTORY, 0, 0);
+    int fd = path_open_retry(AT_FDCWD, op_text(op, 0), O_PATH | O_DIRECTORY, 0, 0);
     init.slot[SLOT_ROOT] = fd;
     return fd < 0 ? fail(AT_OPEN, fd, NULL) : 0;
 }
@@ -88,18 +87,23 @@ EXECUTOR(HIDE) {
     return r < 0 ? fail(AT_UNMOUNT, r, NULL) : 0;
 }
 
-/* --no-pivot: for a root on an initramfs, which cannot be pivoted away from. */
-EXECUTOR(MOVE_ROOT) {
+/* A root that nothing is mounted on: chroot(2), for a container that shares the host's mount namespace. */
+EXECUTOR(ENTER_ROOT) {
     (void)op;
     long r = sys(__NR_fchdir, init.slot[SLOT_ROOT]);
     if (r == 0)
-        r = sys(__NR_mount, ".", "/", 0, MS_MOVE, 0);
-    if (r < 0)
-        return fail(AT_ATTACH, r, NULL);
-    r = sys(__NR_chroot, ".");
+        r = sys(__NR_chroot, ".");
     if (r == 0)
         r = sys(__NR_chdir, "/");
     return r < 0 ? fail(AT_CHROOT, r, NULL) : 0;
+}
+
+/* --no-pivot: for a root on an initramfs, which cannot be pivoted away from. */
+EXECUTOR(MOVE_ROOT) {
+    long r = sys(__NR_fchdir, init.slot[SLOT_ROOT]);
+    if (r == 0)
+        r = sys(__NR_mount, ".", "/", 0, MS_MOVE, 0);
+    return r < 0 ? fail(AT_ATTACH, r, NULL) : op_ENTER_ROOT(op);
 }
 
 EXECUTOR(ROOT_PROPAGATION) { return mount_propagation(init.slot[SLOT_ROOT], op->v[0]); }

@@ -1,0 +1,82 @@
+"""A plan's bytes, as native/plan.h lays them out, and the plan itself."""
+
+from __future__ import annotations
+
+from _struct import Struct
+
+from pyrunc.plan import opcodes as c
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyrunc.plan.ops import Op
+
+_HEADER = Struct("=IHHIIIiHH12s")
+_OP = Struct("=HH5I6Q")
+_LENGTH = Struct("=I")
+_MASK = (1 << 64) - 1
+
+
+class Plan:
+    """The ops in order, the slots of the fds that are passed with it, and how many of the caller's fds go through.
+
+    Of `run` and `exec` the program starts at once; of `create` it waits for `start` (slots GO and REPLY).
+    """
+
+    __slots__ = ("ops", "passed", "preserve")
+
+    def __init__(self, ops: list[Op], *, passed: Sequence[int] = (), preserve: int = 0) -> None:
+        self.ops = ops
+        self.passed = passed
+        self.preserve = preserve
+
+
+def encode(plan: Plan, parent: int) -> bytearray:
+    """The plan for a pyrunc-init whose parent is the process `parent` (0: any).
+
+    A value may be negative; the executor sees its two's complement. Raises OverflowError when something is too large.
+    """
+    text = bytearray(4)  # so that no string has the offset 0, which means "none"
+    known: dict[bytes, int] = {}
+    records = [b""]
+    for op in plan.ops:
+        offsets = [0] * c.PLAN_STRINGS
+        for i, string in enumerate(op.strings):
+            if string is None:
+                continue
+            offset = known.get(string)
+            if offset is None:
+                offset = known[string] = len(text)
+                text += _LENGTH.pack(len(string)) + string + b"\0"
+            offsets[i] = offset
+        values = [value & _MASK for value in op.values]
+        values += [0] * (c.PLAN_VALUES - len(values))
+        records.append(_OP.pack(op.code, op.tolerate, *offsets, *values))
+    if len(plan.ops) > c.PLAN_MAX_OPS:
+        raise OverflowError(f"a plan of {len(plan.ops)} operations is more than {c.PLAN_MAX_OPS}")
+    text_at = _HEADER.size + _OP.size * len(plan.ops)
+    size = text_at + len(text)
+    if size > c.PLAN_MAX_SIZE:
+        raise OverflowError(f"a plan of {size} bytes is more than {c.PLAN_MAX_SIZE}")
+    records[0] = _HEADER.pack(
+        c.PLAN_MAGIC, c.PLAN_VERSION, plan.preserve, size, len(plan.ops), text_at, parent,
+        len(plan.passed), 0, bytes(plan.passed),
+    )  # fmt: skip
+    return bytearray(b"").join([*records, text])
+
+
+class Message:
+    """What pyrunc-init says: see native/plan.h, struct plan_message."""
+
+    __slots__ = ("detail", "error", "kind", "op", "value")
+
+    def __init__(self, data: bytes) -> None:
+        """Raises ValueError for what is no message."""
+        if len(data) < c.PLAN_MESSAGE_HEAD:
+            raise ValueError("short message")
+        self.kind, self.op, self.value, self.error = _MESSAGE.unpack_from(data)
+        self.detail = data[c.PLAN_MESSAGE_HEAD :].rstrip(b"\0").decode("utf-8", "replace")
+
+
+_MESSAGE = Struct("=IIIi")

@@ -1,0 +1,283 @@
+"""The operations of a plan: what pyrunc-init can do, one function each.
+
+An op is a value: its opcode, the JSON path in config.json that it came from, strings and numbers. plan/show.py says in words
+what one does, plan/encode.py writes it down for native/init, where exactly one C function of the same name executes it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pyrunc.plan import opcodes as c
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    Text = str | bytes
+
+
+class Op:
+    """One step. ``strings`` and ``values`` are as native/init documents them at the executor; ``tolerate`` has the
+    errnos (TOLERATE_*) that are no failure of this op."""
+
+    __slots__ = ("at", "code", "strings", "tolerate", "values")
+
+    def __init__(
+        self, code: int, at: str, strings: Sequence[bytes | None] = (), values: Sequence[int] = (), tolerate: int = 0
+    ) -> None:
+        self.code = code
+        self.at = at
+        self.strings = strings
+        self.values = values
+        self.tolerate = tolerate
+
+    @property
+    def name(self) -> str:
+        """The opcode's name, as in native/plan.h."""
+        return c.OP_NAMES[self.code]
+
+    def text(self, index: int) -> str:
+        """A string for people; "" where there is none."""
+        raw = self.strings[index] if index < len(self.strings) else None
+        return (raw or b"").decode("utf-8", "surrogateescape")
+
+    def items(self, index: int) -> list[str]:
+        """The members of a list string."""
+        return self.text(index).split("\0")[:-1]
+
+    def value(self, index: int) -> int:
+        return self.values[index] if index < len(self.values) else 0
+
+
+def _b(text: Text) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+
+
+def _list(items: Iterable[Text]) -> bytes:
+    return b"".join([_b(item) + b"\0" for item in items])
+
+
+def propagation_bits(flags: Sequence[int]) -> int:
+    """MS_* propagation flags, first one first, as the bytes that native/init/mount.c applies one after the other."""
+    packed = 0
+    for i, flag in enumerate(flags[:8]):
+        packed |= (flag >> 17 & 15 | (16 if flag & 0x4000 else 0)) << 8 * i
+    return packed
+
+
+def open_proc() -> Op:
+    return Op(c.OP_OPEN_PROC, "")
+
+
+def open_ns(at: str, path: Text, slot: int) -> Op:
+    return Op(c.OP_OPEN_NS, at, (_b(path),), (slot,))
+
+
+def setns(at: str, path: Text, slot: int, flag: int) -> Op:
+    return Op(c.OP_SETNS, at, (_b(path),), (slot, flag))
+
+
+def join(at: str, flags: int) -> Op:
+    return Op(c.OP_JOIN, at, (), (flags,))
+
+
+def unshare(at: str, flags: int, *, dumpable: bool = False) -> Op:
+    return Op(c.OP_UNSHARE, at, (), (flags, dumpable))
+
+
+def sync(point: int) -> Op:
+    return Op(c.OP_SYNC, "", (), (point,))
+
+
+def become_root(at: str, *, keep_groups: bool) -> Op:
+    return Op(c.OP_BECOME_ROOT, at, (), (keep_groups,))
+
+
+def time_offsets(at: str, text: Text) -> Op:
+    return Op(c.OP_TIME_OFFSETS, at, (_b(text),))
+
+
+def fork() -> Op:
+    return Op(c.OP_FORK, "")
+
+
+def oom_score(at: str, score: int) -> Op:
+    return Op(c.OP_OOM_SCORE, at, (b"%d" % score,))
+
+
+def session() -> Op:
+    return Op(c.OP_SESSION, "")
+
+
+def keyring(name: Text) -> Op:
+    return Op(c.OP_KEYRING, "", (_b(name),), (), c.TOLERATE_ENOSYS)
+
+
+def loopback(at: str) -> Op:
+    return Op(c.OP_LOOPBACK, at)
+
+
+def propagate(at: str, path: Text, flags: Sequence[int]) -> Op:
+    return Op(c.OP_PROPAGATE, at, (_b(path),), (propagation_bits(flags),))
+
+
+def root(at: str, path: Text, *, private_parent: bool) -> Op:
+    return Op(c.OP_ROOT, at, (_b(path),), (private_parent,))
+
+
+def open_root(at: str = "", path: Text = b"/") -> Op:
+    return Op(c.OP_OPEN_ROOT, at, (_b(path),))
+
+
+def mount(
+    at: str, fs: Text, target: Text, options: Iterable[Text], attributes: int, propagation: Sequence[int], mode: int
+) -> Op:
+    strings = (_b(fs), _b(target), _list(options))
+    return Op(c.OP_MOUNT, at, strings, (attributes, propagation_bits(propagation), mode))
+
+
+def mount_data(
+    at: str, fs: Text, target: Text, data: Text, source: Text, flags: int, propagation: Sequence[int], mode: int
+) -> Op:
+    strings = (_b(fs), _b(target), _b(data), _b(source))
+    return Op(c.OP_MOUNT_DATA, at, strings, (flags, propagation_bits(propagation), mode))
+
+
+def bind(
+    at: str, source: Text, target: Text, *, attributes: tuple[int, int] = (0, 0), below: tuple[int, int] = (0, 0),
+    propagation: Sequence[int] = (), mode: int = 0,
+) -> Op:  # fmt: skip
+    return Op(c.OP_BIND, at, (_b(source), _b(target)), (*attributes, *below, propagation_bits(propagation), mode))
+
+
+def device(at: str, path: Text, mode: int, major: int, minor: int, uid: int, gid: int) -> Op:
+    """`mode` has the type's bits (stat.S_IFCHR ...) too."""
+    return Op(c.OP_DEVICE, at, (_b(path),), (mode, major, minor, uid, gid))
+
+
+def bind_device(at: str, path: Text, source: Text, mode: int, major: int, minor: int) -> Op:
+    return Op(c.OP_BIND_DEVICE, at, (_b(path), _b(source)), (mode, major, minor))
+
+
+def symlink(at: str, link: Text, text: Text, *, replace: bool = False) -> Op:
+    return Op(c.OP_SYMLINK, at, (_b(link), _b(text)), (replace,))
+
+
+def hook(
+    at: str, path: Text, argv: Sequence[Text], env: Sequence[Text], state: tuple[Text, Text], timeout_ms: int
+) -> Op:
+    """`state` is the JSON for the hook's stdin, before and after the pid, which only the process itself knows."""
+    strings = (_b(path), _list(argv), _list(env), _b(state[0]), _b(state[1]))
+    return Op(c.OP_HOOK, at, strings, (timeout_ms, len(argv), len(env)))
+
+
+def hide(path: Text) -> Op:
+    return Op(c.OP_HIDE, "", (_b(path),))
+
+
+def pivot() -> Op:
+    return Op(c.OP_PIVOT, "root.path")
+
+
+def move_root() -> Op:
+    return Op(c.OP_MOVE_ROOT, "root.path")
+
+
+def enter_root() -> Op:
+    return Op(c.OP_ENTER_ROOT, "root.path")
+
+
+def root_propagation(at: str, flags: Sequence[int]) -> Op:
+    return Op(c.OP_ROOT_PROPAGATION, at, (), (propagation_bits(flags),))
+
+
+def null_stdio() -> Op:
+    return Op(c.OP_NULL_STDIO, "")
+
+
+def make_cwd(at: str, path: Text) -> Op:
+    return Op(c.OP_MAKE_CWD, at, (_b(path),))
+
+
+def console(at: str, rows: int, columns: int, *, bind: bool) -> Op:
+    return Op(c.OP_CONSOLE, at, (), (rows, columns, bind))
+
+
+def own_stdio(uid: int) -> Op:
+    return Op(c.OP_OWN_STDIO, "process.user.uid", (), (uid,))
+
+
+def readonly_mount(at: str, path: Text) -> Op:
+    return Op(c.OP_READONLY_MOUNT, at, (_b(path),))
+
+
+def readonly_path(at: str, path: Text) -> Op:
+    return Op(c.OP_READONLY_PATH, at, (_b(path),), (), c.TOLERATE_ENOENT | c.TOLERATE_ENOTDIR)
+
+
+def mask_path(at: str, path: Text) -> Op:
+    return Op(c.OP_MASK_PATH, at, (_b(path),), (), c.TOLERATE_ENOENT | c.TOLERATE_ENOTDIR)
+
+
+def umask(at: str, mask: int) -> Op:
+    return Op(c.OP_UMASK, at, (), (mask,))
+
+
+def hostname(at: str, name: Text) -> Op:
+    return Op(c.OP_HOSTNAME, at, (_b(name),))
+
+
+def domainname(at: str, name: Text) -> Op:
+    return Op(c.OP_DOMAINNAME, at, (_b(name),))
+
+
+def sysctl(at: str, path: Text, value: Text) -> Op:
+    """`path` is below /proc/sys, with slashes."""
+    return Op(c.OP_SYSCTL, at, (_b(path), _b(value)))
+
+
+def no_new_privs(at: str) -> Op:
+    return Op(c.OP_NO_NEW_PRIVS, at)
+
+
+def seccomp(at: str, bpf: bytes, flags: int) -> Op:
+    return Op(c.OP_SECCOMP, at, (bpf,), (flags,))
+
+
+def bounding(at: str, kept: int) -> Op:
+    return Op(c.OP_BOUNDING, at, (), (kept,))
+
+
+def chdir(at: str, path: Text, *, last: bool) -> Op:
+    return Op(c.OP_CHDIR, at, (_b(path),), (last,))
+
+
+def user(at: str, uid: int, gid: int, groups: Sequence[int] | None, *, keep_caps: bool) -> Op:
+    """`groups` None leaves the additional groups alone, because setgroups(2) is denied."""
+    packed = b"".join([group.to_bytes(4, sys.byteorder) for group in groups or ()])
+    return Op(c.OP_USER, at, (packed,), (uid, gid, groups is not None, keep_caps))
+
+
+def capabilities(at: str, effective: int, permitted: int, inheritable: int, ambient: int) -> Op:
+    return Op(c.OP_CAPABILITIES, at, (), (effective, permitted, inheritable, ambient))
+
+
+def home(uid: int) -> Op:
+    return Op(c.OP_HOME, "process.env", (), (uid,))
+
+
+def lookup(at: str, name: Text, path: Text) -> Op:
+    return Op(c.OP_LOOKUP, at, (_b(name), _b(path)))
+
+
+def wait() -> Op:
+    return Op(c.OP_WAIT, "")
+
+
+def release() -> Op:
+    return Op(c.OP_RELEASE, "")
+
+
+def execute(at: str, argv: Sequence[Text], env: Sequence[Text]) -> Op:
+    return Op(c.OP_EXEC, at, (_list(argv), _list(env)), (len(argv), len(env)))
