@@ -45,14 +45,14 @@ def _mounts(rootless: bool) -> list[dict[str, Any]]:
     no_exec = ["nosuid", "noexec", "nodev"]
     # Group 5, tty, has no mapping in a user namespace with one group.
     pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *([] if rootless else ["gid=5"])]
-    sys = _mount("/sys", "none", "/sys", ["rbind", *no_exec, "ro"]) if rootless else _mount("/sys", "sysfs", "sysfs", [*no_exec, "ro"])
+    sys = ("none", "/sys", ["rbind", *no_exec, "ro"]) if rootless else ("sysfs", "sysfs", [*no_exec, "ro"])
     return [
         {"destination": "/proc", "type": "proc", "source": "proc"},
         _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
         _mount("/dev/pts", "devpts", "devpts", pts),
         _mount("/dev/shm", "tmpfs", "shm", [*no_exec, "mode=1777", "size=65536k"]),
         _mount("/dev/mqueue", "mqueue", "mqueue", no_exec),
-        sys,
+        _mount("/sys", *sys),
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", [*no_exec, "relatime", "ro"]),
     ]
 

@@ -73,7 +73,7 @@ def _bind(faults: Faults, mount: dict[str, Any], options: Sequence[str], at: str
 def _idmap(faults: Faults, mount: dict[str, Any], namespaces: dict[str, str], at: str) -> None:
     """Mappings come in pairs; ``idmap`` without any borrows those of the container's user namespace."""
     uids, gids = mount.get("uidMappings"), mount.get("gidMappings")
-    if not uids != (not gids):
+    if bool(uids) != bool(gids):
         faults.append((at + ("gidMappings" if uids else "uidMappings"), "must be given when the other mapping is"))
     elif not uids and "user" not in namespaces:
         faults.append((at + "options", "idmap without mappings needs a user namespace"))
