@@ -20,7 +20,7 @@ COMMAND = Command(
     (
         Option("bundle", "b", TEXT, "DIR", "the directory to write to (default: the working directory)"),
         Option("file", "f", TEXT, "NAME", "the file's name in the bundle (default: config.json)"),
-        Option("rootless", "", FLAG, "", "for a container of the calling user: with a user namespace, the host's network, no limits"),
+        Option("rootless", "", FLAG, "", "for a container of the calling user: a user namespace, the host's network, no limits"),
     ),
     least=0,
     most=0,

@@ -16,20 +16,18 @@ def parse(text: str) -> int:
 
     ValueError for everything else. Real-time names count from glibc's SIGRTMIN (34), as kill(1) does.
     """
-    if text.isascii() and text.isdecimal():
-        number = int(text) if len(text) <= 3 else -1
-    else:
-        name, sign, offset = _split(text.upper().removeprefix("SIG"))
-        number = NUMBERS.get(name, -1)
-        if sign:
-            known = name == ("RTMIN" if sign == "+" else "RTMAX") and offset.isascii() and offset.isdecimal() and len(offset) <= 2
-            number = number + int(sign + offset) if known else -1
-            if number < NUMBERS["RTMIN"]:
-                number = -1
-    if not 0 <= number <= LAST:
+    number = _number(text) if text.isascii() else None  # upper() would make an S of a long s
+    if number is None or number > LAST:
         raise ValueError(f'unknown signal "{text}"')
     return number
 
 
-def _split(name: str) -> tuple[str, str, str]:
-    return name.partition("-") if "-" in name else name.partition("+")
+def _number(text: str) -> int | None:
+    if text.isdecimal():
+        return int(text) if len(text) <= 2 else None
+    name = text.upper().removeprefix("SIG")
+    base, offset = name[:6], name[6:]
+    if base in ("RTMIN+", "RTMAX-") and offset.isdecimal() and len(offset) <= 2:
+        number = NUMBERS[base[:5]] + int(base[5] + offset)
+        return number if number >= NUMBERS["RTMIN"] else None
+    return NUMBERS.get(name)

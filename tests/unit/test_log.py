@@ -1,0 +1,139 @@
+"""The bytes of records: JSON as Go writes it, text on one line, short enough for a caller's single read."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyrunc.errors import PyruncError
+from pyrunc.log import DEBUG, WARNING, Log, _quote_text, quote
+
+ANY_TEXT = st.text(alphabet=st.characters(codec="utf-8") | st.characters(categories=["Cs"]), max_size=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("", '""'),
+        ('a "b" \\', '"a \\"b\\" \\\\"'),
+        ("\n\r\t\b\f\0\x1b\x7f", '"\\n\\r\\t\\b\\f\\u0000\\u001b\x7f"'),
+        ("<a&b>", '"\\u003ca\\u0026b\\u003e"'),
+        ("\u2028\u2029é漢😀", '"\\u2028\\u2029é漢😀"'),
+        ("bytes \udcff\udc80", '"bytes \ufffd\ufffd"'),
+    ],
+)
+def test_json_strings_are_those_of_go(text: str, quoted: str) -> None:
+    assert quote(text) == quoted
+
+
+@settings(max_examples=200, deadline=None)
+@given(ANY_TEXT)
+def test_a_json_string_is_read_back_and_is_utf8(text: str) -> None:
+    quoted = quote(text)
+    assert "\n" not in quoted
+    quoted.encode()
+    if not re.search("[\ud800-\udfff]", text):
+        assert json.loads(quoted) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("plain é 漢 <&>", '"plain é 漢 <&>"'),
+        ('"\\', '"\\"\\\\"'),
+        ("\a\b\t\n\v\f\r", '"\\a\\b\\t\\n\\v\\f\\r"'),
+        ("\0\x1b\x7f", '"\\x00\\x1b\\x7f"'),
+        ("\x80\u200b\U000e0001", '"\\u0080\\u200b\\U000e0001"'),
+        ("\udcff\udc80 \ud800", '"\\xff\\x80 \\ud800"'),
+    ],
+)
+def test_text_strings_are_those_of_go(text: str, quoted: str) -> None:
+    assert _quote_text(text) == quoted
+
+
+@settings(max_examples=200, deadline=None)
+@given(ANY_TEXT)
+def test_a_text_string_is_one_printable_line(text: str) -> None:
+    assert _quote_text(text).isprintable()
+
+
+@pytest.fixture(params=[False, True], ids=["text", "json"])
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> Log:
+    log = Log()
+    log.configure(None, json=request.param)
+    return log
+
+
+@pytest.mark.parametrize("filler", ["x", "é", '"', "<", "\0", "\udcff", "\ud800", "😀", "\U000e0001"])
+def test_stderr_gets_less_than_one_read_of_conmon_s(log: Log, capfdbinary: pytest.CaptureFixture[bytes], filler: str) -> None:
+    log.error(PyruncError("create failed: " + filler * 20000 + ": no such file or directory", hint="h" * 9000))
+    err = capfdbinary.readouterr().err
+    assert len(err) < 8191
+    assert err.count(b"\n") == 1
+    assert b"create failed: " in err and b": no such file or directory" in err
+    if log.json:
+        assert json.loads(err)["level"] == "error"
+
+
+def test_the_file_gets_all_of_it(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    log = Log()
+    log.configure(str(tmp_path / "log"), json=True)
+    log.error(PyruncError("x" * 20000))
+    assert json.loads((tmp_path / "log").read_text())["msg"] == "x" * 20000
+    assert len(capfdbinary.readouterr().err) < 8191
+
+
+@settings(max_examples=50, deadline=None)
+@given(ANY_TEXT)
+def test_no_message_breaks_the_log(message: str) -> None:
+    read, write = os.pipe()
+    try:
+        log = Log()
+        log.fd, log.json = write, True
+        log.error(PyruncError(message))
+        data = os.read(read, 1 << 16)
+    finally:
+        os.close(read)
+        os.close(write)
+    assert data.count(b"\n") == 1
+    assert set(json.loads(data)) == {"level", "msg", "time", "code"}
+
+
+def test_times_are_rfc_3339_in_utc(capfd: pytest.CaptureFixture[str]) -> None:
+    Log().error(PyruncError("x"))
+    assert re.fullmatch(r'time="\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ" level=error msg="x"\n', capfd.readouterr().err)
+
+
+def test_by_default_only_errors_are_told(capfd: pytest.CaptureFixture[str]) -> None:
+    log = Log()
+    log.warning("w")
+    log.debug("d")
+    assert capfd.readouterr().err == ""
+    log.configure(level=WARNING)
+    log.warning("w")
+    log.debug("d")
+    assert [line.split(" level=")[1] for line in capfd.readouterr().err.splitlines()] == ['warning msg="w"']
+    log.configure(level=DEBUG)
+    log.debug("d")
+    assert capfd.readouterr().err.endswith(' level=debug msg="d"\n')
+
+
+def test_a_notice_is_a_plain_line_at_any_level(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    log = Log()
+    log.configure(str(tmp_path / "log"))
+    log.notice("load container x:\ndamaged")
+    assert capfd.readouterr().err == "load container x: damaged\n"
+    assert (tmp_path / "log").read_bytes() == b""
+
+
+def test_the_log_s_descriptor_is_not_inherited(tmp_path: Path) -> None:
+    log = Log()
+    log.configure(str(tmp_path / "log"))
+    assert log.fd is not None and not os.get_inheritable(log.fd)
+    os.close(log.fd)
