@@ -45,8 +45,8 @@ def test_obeys_the_rules(rootless: bool, cgroup2: bool) -> None:
 
 
 def test_namespaces_follow_the_host_and_the_caller() -> None:
-    def kinds(**changed: bool) -> list[str]:
-        spec = default_spec(**{"rootless": False, "cgroup2": False, "uid": 0, "gid": 0, **changed})
+    def kinds(rootless: bool = False, cgroup2: bool = False) -> list[str]:
+        spec = default_spec(rootless=rootless, cgroup2=cgroup2, uid=0, gid=0)
         return [namespace["type"] for namespace in spec["linux"]["namespaces"]]
 
     assert kinds() == ["pid", "network", "ipc", "uts", "mount"]

@@ -126,7 +126,8 @@ GOOD: dict[str, Change] = {
     "sysctl-net": {"linux.sysctl": {"net.ipv4.conf.eth0/1.rp_filter": "0", "net/ipv4/ip_forward": "1"}},
     "sysctl-uts": {"linux.sysctl": {"kernel.domainname": "x"}},
     "sysctl-user": {**MAPPED, "linux.sysctl": {"user.max_user_namespaces": "1"}},
-    "devices": {"linux.devices": [DEVICE, {"type": "p", "path": "/p"}, {**DEVICE, "path": "/b", "major": 4095, "minor": 0xFFFFF}]},
+    "devices": {"linux.devices": [DEVICE, {"type": "p", "path": "/p"}]},
+    "device-numbers": {"linux.devices": [{"type": "b", "path": "/b", "major": 0xFFF, "minor": 0xFFFFF}]},
     "device-twice-the-same": {"linux.devices": [DEVICE, {**DEVICE, "type": "u", "path": "/dev//x"}]},
     "device-rules": {
         "linux.resources": {
