@@ -43,7 +43,7 @@ def execute(ctx: Context, given: Given) -> int:
     if given.flag("quiet"):
         out("".join(f"{container['id']}\n" for container in found))
     elif form == "json":
-        out(json_text(found or None))
+        out(json_text(found or None) + "\n")
     else:
         out(table([[name.upper() for name in COLUMNS], *([str(row[name]) for name in COLUMNS] for row in found)]))
     return 0

@@ -77,7 +77,7 @@ def listed(capfd: pytest.CaptureFixture[str], *words: str) -> str:
 
 def test_list_of_nothing(listing: list[dict[str, Any]], capfd: pytest.CaptureFixture[str]) -> None:
     assert listed(capfd) == HEADER
-    assert listed(capfd, "--format=json") == "null"
+    assert listed(capfd, "--format=json") == "null\n"
     assert listed(capfd, "-q") == ""
 
 
@@ -90,7 +90,7 @@ def test_list_of_containers(listing: list[dict[str, Any]], capfd: pytest.Capture
     )
     assert listed(capfd, "--quiet") == "web\ndb\n"
     assert json.loads(listed(capfd, "-f", "json")) == listing
-    assert "\n" not in listed(capfd, "-f", "json")
+    assert listed(capfd, "-f", "json").find("\n") == len(listed(capfd, "-f", "json")) - 1
 
 
 def test_list_names_a_bad_format_or_root(
