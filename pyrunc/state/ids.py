@@ -13,6 +13,6 @@ def check_id(id: str) -> None:
     255 bytes is NAME_MAX, the longest name of a directory (limits.h).
     """
     if not 0 < len(id) <= 255 or id in (".", "..") or not set(id) <= _ALLOWED:
-        from _json import encode_basestring_ascii as quote
+        import json
 
-        raise InvalidId(f"invalid container ID format: {quote(id)}")
+        raise InvalidId(f"invalid container ID format: {json.dumps(id)}")

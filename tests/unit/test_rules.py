@@ -106,6 +106,7 @@ GOOD: dict[str, Change] = {
     "rlimits": rlimits(("RLIMIT_CPU", 1, 1), ("RLIMIT_RTTIME", 0, (1 << 64) - 1)),
     "unknown-capability": {"process.capabilities": {"bounding": ["CAP_FLY"]}},
     "umask": {"process.user": {"uid": 0, "gid": 0, "umask": 0o777}},
+    "umask-0": {"process.user": {"umask": 0}},
     "user": {"process.user": {"uid": 4294967294, "gid": 1, "additionalGids": [0, 0, 5]}},
     "exec-affinity-is-not-for-init": {"process.execCPUAffinity": {"initial": "0"}},
     "host-name-64": {"hostname": "h" * 64, "domainname": "é" * 32},
@@ -128,6 +129,7 @@ GOOD: dict[str, Change] = {
     "sysctl-user": {**MAPPED, "linux.sysctl": {"user.max_user_namespaces": "1"}},
     "devices": {"linux.devices": [DEVICE, {"type": "p", "path": "/p"}]},
     "device-numbers": {"linux.devices": [{"type": "b", "path": "/b", "major": 0xFFF, "minor": 0xFFFFF}]},
+    "device-numbers-0": {"linux.devices": [{**DEVICE, "major": 0, "minor": 0}]},
     "device-twice-the-same": {"linux.devices": [DEVICE, {**DEVICE, "type": "u", "path": "/dev//x"}]},
     "device-rules": {
         "linux.resources": {
@@ -143,6 +145,7 @@ GOOD: dict[str, Change] = {
     "memory-unlimited-swap": {"linux.resources": {"memory": {"limit": 5, "swap": -1}}},
     "memory-swap-unset": {"linux.resources": {"memory": {"limit": 5, "swap": 0}}},
     "cpu": {"linux.resources": {"cpu": {"quota": 5, "burst": 5}}},
+    "cpu-quota-unset": {"linux.resources": {"cpu": {"quota": 0, "burst": 5}}},
     "cpu-no-quota": {"linux.resources": {"cpu": {"quota": -1, "burst": 5}}},
     "mount-relative": mount(destination="mnt"),
     "mount-no-source": mount(source=None),
@@ -346,7 +349,7 @@ BAD |= {
 
 def sysctl(key: str, text: str, kinds: str = "pid network ipc uts mount", value: str = "1") -> tuple[Change, str, str]:
     change = {"linux.sysctl": {key: value}, "linux.namespaces": namespaces(*kinds.split()), "hostname": GONE}
-    return change, f"linux.sysctl[{json.dumps(key)}]", text
+    return change, f"linux.sysctl.{key}" if key in ("net", "user") else f"linux.sysctl[{json.dumps(key)}]", text
 
 
 BAD |= {
@@ -356,6 +359,7 @@ BAD |= {
     "sysctl-vm": sysctl("vm.swappiness", "not in a separate kernel namespace"),
     "sysctl-ipc-like": sysctl("kernel.shmmax2", "not in a separate kernel namespace"),
     "sysctl-net-alone": sysctl("net", "not in a separate kernel namespace"),
+    "sysctl-user-alone": sysctl("user", "not in a separate kernel namespace"),
     "sysctl-netx": sysctl("netx.a", "not in a separate kernel namespace"),
     "sysctl-fs": sysctl("fs.mqueue", "not in a separate kernel namespace"),
     "sysctl-no-ipc": sysctl("kernel.shmmax", "namespace of type ipc", "mount network"),
@@ -451,6 +455,7 @@ def test_values_of_the_environment_are_not_shown() -> None:
         (ONE, ONE, ["rbind", "idmap"], ["mounts[0].uidMappings", "mounts[0].gidMappings", "mounts[0].options"]),
         (None, None, ["rbind", "ridmap"], ["mounts[0].options", "mounts[0].options"]),
         ([mapping(0, 0, 0)], ONE, ["rbind"], ["mounts[0].uidMappings[0].size", "mounts[0].uidMappings", "mounts[0].gidMappings"]),
+        (ONE, [mapping(0, 0, 0)], ["rbind"], ["mounts[0].gidMappings[0].size", "mounts[0].uidMappings", "mounts[0].gidMappings"]),
     ],
 )
 def test_id_mapped_mounts(uids: Any, gids: Any, options: list[str], expected: list[str]) -> None:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def quote(text: str) -> str:
     """`text` in double quotes, on one line and in ASCII, whatever it holds."""
-    from _json import encode_basestring_ascii
+    import json
 
-    return encode_basestring_ascii(text)
+    return json.dumps(text)
 
 
 def clean(path: str) -> str:
@@ -79,7 +79,7 @@ def check_env(faults: Faults, at: str, env: Sequence[str] | None) -> None:
 
 def member(at: str, key: str) -> str:
     """The JSON path of a map's entry, whose key may hold dots: ``linux.sysctl["net.core.somaxconn"]``."""
-    return f"{at}[{quote(key)}]"
+    return f"{at}.{key}" if key.isidentifier() and key.isascii() else f"{at}[{quote(key)}]"
 
 
 def one_of(names: Iterable[str]) -> str:
