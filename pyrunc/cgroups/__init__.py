@@ -1,0 +1,86 @@
+"""Where the container's cgroups are and what is written there; see docs/cgroups.md.
+
+A new container takes `select`, then the manager's check, create, apply and join, and stores its record in state.json;
+every later command takes that record to `reopen`.
+"""
+
+from __future__ import annotations
+
+from ..errors import StateError, UnsupportedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .hierarchies import Layout
+    from .manager import Manager
+
+
+def layout() -> Layout:
+    """The host's hierarchies. Raises OSError when procfs cannot be read."""
+    from .hierarchies import layout
+
+    return layout()
+
+
+def select(
+    config: dict[str, Any], container_id: str, *, manager: str = "cgroupfs", rootless: bool = False, host: Layout | None = None
+) -> Manager:
+    """The manager for a new container: ``linux.cgroupsPath`` (default: the ID) and `host`, read from /proc/self if not given.
+
+    Nothing is made yet. Raises ConfigError for a path that cannot be, UnsupportedError for a manager or a host without cgroups.
+    """
+    if manager == "disabled":
+        from .disabled import Disabled
+
+        return Disabled()
+    if manager == "systemd":
+        raise UnsupportedError(
+            "the systemd cgroup driver is not supported by this version of pyrunc",
+            hint="use cgroupfs (podman: cgroup_manager, docker: native.cgroupdriver, containerd: SystemdCgroup)",
+        )
+    if manager != "cgroupfs":
+        raise UnsupportedError(f"unknown cgroup manager {manager!r}: it is cgroupfs, systemd or disabled")
+    from .hierarchies import container_paths
+
+    linux = config.get("linux") or {}
+    path = linux.get("cgroupsPath") or ""
+    host = host or layout()
+    if host.version == 0:
+        raise UnsupportedError("no cgroup hierarchy is mounted", hint="mount cgroup2, or use --cgroup-manager disabled")
+    paths = container_paths(host, path, container_id)
+    if host.version != 2:
+        from .v1 import V1
+
+        return V1(paths, rootless=rootless, explicit=bool(path))
+    from .v2 import V2, needs_domain
+
+    domain = needs_domain(linux.get("resources"))
+    return V2(paths, rootless=rootless, explicit=bool(path), top=host.hierarchies[0].mount, domain=domain)
+
+
+def reopen(record: object) -> Manager:
+    """The manager that `Manager.record` described. Raises StateError for a record that no manager wrote."""
+    if isinstance(record, dict) and record.get("manager") == "disabled":
+        from .disabled import Disabled
+
+        return Disabled()
+    paths = record.get("paths") if isinstance(record, dict) and record.get("manager") == "cgroupfs" else None
+    if not isinstance(paths, dict) or not all(_sound(path) for path in paths.values()):
+        raise StateError("the record of the container's cgroups is damaged")
+    rootless = bool(record.get("rootless")) if isinstance(record, dict) else False
+    if list(paths) == [""]:
+        from .v2 import V2
+
+        return V2(paths, rootless=rootless)
+    from .v1 import V1
+
+    return V1(paths, rootless=rootless)
+
+
+def _sound(path: object) -> bool:
+    """An absolute path below some directory and without a way back: nothing else may be killed and removed."""
+    if not isinstance(path, str) or not path.startswith("/"):
+        return False
+    names = path[1:].split("/")
+    return len(names) > 1 and not {"", ".", ".."} & set(names)

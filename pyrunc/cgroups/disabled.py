@@ -1,0 +1,36 @@
+"""The manager without cgroups."""
+
+from __future__ import annotations
+
+from .manager import Manager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Disabled(Manager):
+    """crun's ``--cgroup-manager=disabled``: the container stays in its creator's cgroups, and no limit is applied."""
+
+    name = "disabled"
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def apply(self, resources: dict[str, Any] | None, *, devices: bool = True) -> None:
+        return
+
+    def apply_devices(self, resources: dict[str, Any] | None) -> None:
+        return
+
+    def kill_all(self) -> None:
+        return
+
+    def oom_kills(self) -> int:
+        return 0
+
+    def _primary(self) -> str | None:
+        return None
+
+    def _freezer_of(self) -> tuple[str, bool] | None:
+        return None

@@ -1,0 +1,131 @@
+"""Where this host's cgroup hierarchies are, and where in them a container's cgroups belong.
+
+Read from /proc/self/mountinfo and /proc/self/cgroup (cgroups(7), proc_pid_mountinfo(5)); everything else here is pure.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+UNIFIED = ""
+"""The name of the cgroup2 hierarchy among the controllers, as /proc/PID/cgroup and runc's ``cgroup_paths`` have it."""
+
+
+class Hierarchy:
+    """One mounted hierarchy.
+
+    ``mount`` is the mount point, ``controllers`` the names under which a record lists it (``("cpu", "cpuacct")``,
+    ``("name=systemd",)``, ``("",)`` for cgroup2), ``own`` this process's cgroup, as a path below the mount point.
+    """
+
+    __slots__ = ("mount", "controllers", "own")
+
+    def __init__(self, mount: str, controllers: tuple[str, ...], own: str) -> None:
+        self.mount = mount
+        self.controllers = controllers
+        self.own = own
+
+    @property
+    def unified(self) -> bool:
+        return self.controllers == (UNIFIED,)
+
+    @property
+    def options(self) -> str:
+        """What mount(2) needs as data to mount this hierarchy again: ``cpu,cpuacct``, ``name=systemd``, nothing for cgroup2."""
+        return ",".join(self.controllers)
+
+
+class Layout:
+    """All hierarchies of the host, in mount order. ``version`` is 1, 2, ``"hybrid"`` (both are mounted) or 0 (none is)."""
+
+    __slots__ = ("version", "hierarchies")
+
+    def __init__(self, hierarchies: Iterable[Hierarchy]) -> None:
+        self.hierarchies = tuple(hierarchies)
+        unified = any(h.unified for h in self.hierarchies)
+        legacy = any(not h.unified for h in self.hierarchies)
+        self.version: int | str = "hybrid" if unified and legacy else 2 if unified else 1 if legacy else 0
+
+
+def layout(proc: str = "/proc/self") -> Layout:
+    """The layout that the process behind `proc` sees. Raises OSError when procfs cannot be read."""
+    with open(proc + "/mountinfo", "rb", buffering=0) as mountinfo, open(proc + "/cgroup", "rb", buffering=0) as cgroup:
+        return parse(mountinfo.read(), cgroup.read())
+
+
+def parse(mountinfo: bytes, cgroup: bytes) -> Layout:
+    """The layout out of the bytes of the two procfs files. Of several mounts of one hierarchy the first one counts."""
+    own: dict[str, str] = {}
+    for line in cgroup.splitlines():
+        _, controllers, path = os.fsdecode(line).split(":", 2)
+        own.update((name, path) for name in controllers.split(","))
+    found: dict[tuple[str, ...], Hierarchy] = {}
+    for raw in mountinfo.splitlines():
+        if b" - cgroup" not in raw:
+            continue
+        left, right = os.fsdecode(raw).split(" - ", 1)
+        kind, _, options = right.split(" ", 2)
+        _, _, _, root, mount, _ = left.split(" ", 5)
+        # A v1 mount's options name its controllers among flags such as rw and noprefix.
+        named = [UNIFIED] if kind == "cgroup2" else filter(None, map(_unescape, options.split(",")))
+        names = tuple(name for name in named if name in own)
+        if names and names not in found:
+            found[names] = Hierarchy(_unescape(mount), names, _below(_unescape(root), own[names[0]]))
+    return Layout(found.values())
+
+
+def container_paths(host: Layout, cgroups_path: str, container_id: str) -> dict[str, str]:
+    """The container's directory in every hierarchy, by controller.
+
+    An absolute `cgroups_path` counts from each mount point, a relative one (empty: the ID) from the runtime's own cgroup,
+    on a pure v2 host from its parent, because a cgroup with processes cannot enable controllers for its children
+    (cgroups(7), "no internal processes"). ``..`` is resolved lexically and cannot lead out.
+    Raises ConfigError for a path that names the start itself, or that holds what no cgroup's name can.
+    """
+    wanted = cgroups_path or container_id
+    _refuse_unusable(wanted)
+    # posixpath keeps two leading slashes, so there must be exactly one.
+    clean = os.path.normpath("/" + wanted.lstrip("/"))
+    if clean == "/":
+        raise ConfigError([("linux.cgroupsPath", f"{wanted!r} names no cgroup below the start of the hierarchy")])
+    paths = {}
+    for hierarchy in host.hierarchies:
+        start = ""
+        if not wanted.startswith("/"):
+            start = (os.path.dirname(hierarchy.own) if host.version == 2 else hierarchy.own).rstrip("/")
+        for name in hierarchy.controllers:
+            paths[name] = hierarchy.mount.rstrip("/") + start + clean
+    return paths
+
+
+def _refuse_unusable(path: str) -> None:
+    try:
+        raw = os.fsencode(path)
+    except UnicodeEncodeError:
+        raise ConfigError([("linux.cgroupsPath", "is not text that a file name can hold")]) from None
+    # The kernel refuses a newline in a v1 name; in a v2 name it would forge lines of /proc/PID/cgroup.
+    if b"\n" in raw or b"\0" in raw:
+        raise ConfigError([("linux.cgroupsPath", f"{path!r} holds a newline or a NUL")])
+
+
+def _below(root: str, path: str) -> str:
+    """A path of /proc/self/cgroup seen from a mount whose root is the cgroup `root`, ``/`` where it cannot be told.
+
+    It cannot when the mount or the process lies outside the cgroup namespace: the kernel then writes ``/..``.
+    """
+    root = root.rstrip("/")
+    if path.startswith("/..") or not (path + "/").startswith(root + "/"):
+        return "/"
+    return path[len(root) :] or "/"
+
+
+def _unescape(field: str) -> str:
+    """Undo mountinfo's octal escapes of space, tab, newline, backslash and number sign."""
+    head, *tail = field.split("\\")
+    return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in tail)

@@ -1,0 +1,276 @@
+"""What all cgroup managers share: a container's directories, made, joined, listed, emptied and removed.
+
+A command's order is select, check, create, apply, join; later commands reopen what `Manager.record` gave. What differs
+between v1 and v2 (limits, devices, freezer, OOM) is in the subclasses.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM, EROFS
+
+from ..errors import CgroupError, StateError, UnsupportedError
+from . import files
+from .freezer import Freezer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .hierarchies import Layout
+    from .view import Leg
+
+NOT_PERMITTED = (EACCES, EPERM, EROFS)
+NO_PERMISSION = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups"
+REMOVE_SECONDS = 2.0
+
+
+class Manager:
+    """The cgroups of one container. `paths` holds its directory by controller, ``""`` being cgroup2.
+
+    With `rootless`, and unless the config names the path (`explicit`), a hierarchy in which we may make no directory is
+    left out of `paths`, and device rules that the kernel does not let us set are let go.
+    """
+
+    name = "cgroupfs"
+
+    def __init__(self, paths: dict[str, str], *, rootless: bool = False, explicit: bool = True) -> None:
+        self.paths = paths
+        self.rootless = rootless
+        self._explicit = explicit
+        self._made: list[str] = []
+
+    # --- what differs between the versions
+
+    def apply(self, resources: dict[str, Any] | None, *, devices: bool = True) -> None:
+        """Write the limits of ``linux.resources``, and the device rules if `devices`.
+
+        Limits are meant to be in force before the process joins, so that it never runs without them. Raises ConfigError,
+        UnsupportedError or CgroupError naming the property; what was written until then stays.
+        """
+        raise NotImplementedError
+
+    def apply_devices(self, resources: dict[str, Any] | None) -> None:
+        """Put the device rules in force; without any in the config only the defaults are allowed. Errors as of `apply`."""
+        raise NotImplementedError
+
+    def kill_all(self) -> None:
+        """Send SIGKILL to every process of the container's cgroups and those below, also to paused ones. Does not wait."""
+        raise NotImplementedError
+
+    def oom_kills(self) -> int:
+        """How many processes the OOM killer took since the cgroup was made; 0 where the kernel does not count."""
+        raise NotImplementedError
+
+    def _primary(self) -> str | None:
+        """The directory that stands for the container in questions about its processes."""
+        raise NotImplementedError
+
+    def _freezer_of(self) -> tuple[str, bool] | None:
+        """The directory that is frozen, and whether it is of cgroup2; None where nothing can be."""
+        raise NotImplementedError
+
+    def _prepare(self, directory: str) -> None:
+        """What a new or reused leaf needs before a process can join."""
+
+    # --- what does not
+
+    def record(self) -> dict[str, object]:
+        """What `reopen` takes, fit for JSON. Settled after `create`, which may leave hierarchies out."""
+        record: dict[str, object] = {"manager": self.name, "paths": dict(self.paths)}
+        if self.rootless:
+            record["rootless"] = True
+        return record
+
+    def directories(self) -> list[str]:
+        """Every directory once, also of controllers that are mounted together."""
+        return list(dict.fromkeys(self.paths.values()))
+
+    def check(self) -> None:
+        """Raise StateError if one of the cgroups already holds processes or is frozen (runtime-spec 1.1, cgroupsPath).
+
+        To be called before anything about this container is recorded: who finds a record may kill and remove what it names.
+        """
+        for directory in self.directories():
+            if os.path.isdir(directory):
+                self._refuse_in_use(directory)
+
+    def create(self) -> None:
+        """Make the directories with their parents; on any error remove again what was made.
+
+        Raises StateError as `check` does, CgroupError for what the kernel refuses.
+        """
+        try:
+            for directory in self.directories():
+                self._create(directory)
+        except BaseException:
+            self._remove_made()
+            raise
+
+    def _create(self, directory: str) -> None:
+        try:
+            try:
+                self._make(directory)
+            except FileExistsError:
+                self._refuse_in_use(directory)
+            self._prepare(directory)
+        except OSError as error:
+            if error.errno in NOT_PERMITTED and self.rootless and not self._explicit:
+                self.paths = {name: path for name, path in self.paths.items() if path != directory}
+                return
+            raise CgroupError.of(f"create cgroup {directory}", error, config_path="linux.cgroupsPath") from None
+
+    def _make(self, directory: str) -> None:
+        """mkdir with missing parents, remembering each."""
+        for _ in range(5):
+            try:
+                os.mkdir(directory, 0o755)
+            except FileNotFoundError:
+                try:
+                    self._make(os.path.dirname(directory))
+                except FileExistsError:
+                    # Made by another runtime in between, or removed before our mkdir: that is tried again anyway.
+                    continue
+            else:
+                self._made.append(directory)
+                return
+        raise FileNotFoundError(ENOENT, os.strerror(ENOENT), directory)
+
+    def _refuse_in_use(self, directory: str) -> None:
+        count = len(files.processes(directory)) + len(files.processes_below(directory))
+        if count:
+            raise StateError(f"container's cgroup is not empty: {count} process(es) found", hint=directory)
+        if directory == self._primary() and self.frozen():
+            raise StateError("container's cgroup unexpectedly frozen", hint=directory)
+
+    def join(self, pid: int, *, below: dict[str, str] | None = None, init: int | None = None) -> None:
+        """Move the process `pid` (as the host sees it) into every cgroup.
+
+        `below` names sub-cgroups by controller, ``"*"`` for all others (exec --cgroup; subgroup.parse makes it); they must
+        exist. With `init`, a cgroup2 that takes no processes because it has given its controllers to children is replaced
+        by that of the container's first process. Raises CgroupError.
+        """
+        below = below or {}
+        targets = {name: path + below.get(name, below.get("*", "")) for name, path in self.paths.items()}
+        for directory in dict.fromkeys(targets.values()):
+            try:
+                _enter(directory, pid)
+            except CgroupError as error:
+                if error.errno != EBUSY or init is None or directory != targets.get(""):
+                    raise
+                _enter(_cgroup2_of(init, directory), pid)
+
+    def open_for_clone(self) -> int | None:
+        """A directory descriptor for clone3(CLONE_INTO_CGROUP), to be closed by the caller; None where `join` must do.
+
+        Not for v1 and hybrid hosts: there the process has to be moved in the other hierarchies anyway.
+        """
+        return None
+
+    def frozen(self) -> bool:
+        """Whether this container was paused; a cgroup that is gone, or frozen only through a parent, was not.
+
+        Raises CgroupError, as `freeze` and `thaw` do.
+        """
+        place = self._freezer_of()
+        return place is not None and Freezer(*place).frozen()
+
+    def freeze(self) -> None:
+        """Stop every process, and return when all stand still; thawed again if they do not within 10 seconds.
+
+        Raises UnsupportedError for a container that has no freezer.
+        """
+        place = self._freezer_of()
+        if place is None:
+            raise UnsupportedError("the container has no cgroup that can be frozen, so it cannot be paused")
+        Freezer(*place).freeze()
+
+    def thaw(self) -> None:
+        """Let the processes go on; nothing happens to a container that is not frozen or cannot be."""
+        place = self._freezer_of()
+        if place is not None:
+            Freezer(*place).thaw()
+
+    def pids(self, all: bool = False) -> list[int]:
+        """The container's processes as the host sees them, with those of its sub-cgroups if `all`. Empty without a cgroup."""
+        directory = self._primary()
+        if directory is None:
+            return []
+        try:
+            return files.processes(directory) + (files.processes_below(directory) if all else [])
+        except OSError as error:
+            raise CgroupError.of(f"list the processes of {directory}", error) from None
+
+    def destroy(self) -> None:
+        """Remove the container's cgroups and whatever it made below them; absence is fine.
+
+        A killed process holds its cgroup until it is gone, so EBUSY is tried again for up to 2 seconds in all; then
+        CgroupError. Parents stay, as with runc (they are their creator's, or other containers' too), except those that
+        this very object made, once they are empty.
+        """
+        left = self.directories()
+        delay, deadline = 0.001, time.monotonic() + REMOVE_SECONDS
+        while left := [directory for directory in left if not _removed(directory)]:
+            if time.monotonic() >= deadline:
+                count = len(files.processes(left[0])) + len(files.processes_below(left[0]))
+                raise CgroupError(f"remove cgroup {left[0]}, {count} process(es) in it", EBUSY, syscall="rmdir")
+            time.sleep(delay)
+            delay = min(delay * 2, 0.1)
+        self._remove_made()
+
+    def _remove_made(self) -> None:
+        while self._made:
+            try:
+                os.rmdir(self._made.pop())
+            except OSError:
+                # Gone already, or another container lives there now.
+                continue
+
+    def mount_view(self, host: Layout, *, private: bool) -> list[Leg]:
+        """What a mount of type ``cgroup`` puts into the container, see `view.legs`."""
+        from .view import legs
+
+        return legs(host, self.paths, private=private)
+
+    def _absent(self) -> str:
+        """Why a controller has no directory, to be formatted with its name."""
+        return NO_PERMISSION if self.rootless else "no hierarchy with the controller {} is mounted"
+
+
+def _cgroup2_of(pid: int, top: str) -> str:
+    """The directory of a process's cgroup2, which is the container's, `top`, or lies below it."""
+    try:
+        lines = files.read(f"/proc/{pid}/cgroup").splitlines()
+    except OSError:
+        return top
+    for path in (line[3:] for line in lines if line.startswith("0::")):
+        # procfs gives the path from the root of the hierarchy, `top` from the root of the file system.
+        head = path
+        while head != "/":
+            if top.endswith(head):
+                return top + path[len(head) :]
+            head = os.path.dirname(head)
+    return top
+
+
+def _enter(directory: str, pid: int) -> None:
+    for attempt in range(5):
+        try:
+            return files.write(directory + "/cgroup.procs", str(pid))
+        except OSError as error:
+            if error.errno == EINVAL and attempt < 4:
+                # A process in the middle of an exec or an exit is refused; that passes.
+                time.sleep(0.03)
+                continue
+            raise CgroupError.of(f"put process {pid} into cgroup {directory}", error) from None
+
+
+def _removed(directory: str) -> bool:
+    try:
+        return files.remove(directory)
+    except OSError as error:
+        # What is mounted read-only for us was never ours to make.
+        if error.errno == EROFS:
+            return True
+        raise CgroupError.of(f"remove cgroup {directory}", error) from None

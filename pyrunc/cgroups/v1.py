@@ -1,0 +1,116 @@
+"""cgroup v1, a hierarchy per controller, and the hybrid of it with a cgroup2 hierarchy that has no controllers (cgroups(7))."""
+
+from __future__ import annotations
+
+from errno import EACCES, EINVAL, EPERM
+
+from ..errors import CgroupError, UnsupportedError
+from . import files
+from .hierarchies import UNIFIED
+from .manager import Manager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+DEVICES = "linux.resources.devices"
+
+
+class V1(Manager):
+    """All controllers by v1. Where cgroup2 is mounted too, the process joins it, it kills, and it enforces device rules
+    for which v1 has no words.
+    """
+
+    def apply(self, resources: dict[str, Any] | None, *, devices: bool = True) -> None:
+        if resources:
+            from . import settings
+            from .limits_v1 import compile_limits
+
+            settings.write(self.paths, compile_limits(resources), absent=self._absent())
+        if devices:
+            self.apply_devices(resources)
+
+    def apply_devices(self, resources: dict[str, Any] | None) -> None:
+        from .devices import Inexpressible, rules_of, v1_lines
+
+        rules = rules_of(resources)
+        reason = self._absent().format("devices")
+        if "devices" in self.paths:
+            try:
+                return self._write_devices(self.paths["devices"], *v1_lines(rules))
+            except Inexpressible as error:
+                reason = f"cgroup v1 cannot express {error}"
+        if UNIFIED in self.paths:
+            from . import bpf
+
+            bpf.attach(self.paths[UNIFIED], rules, tolerate_eperm=self.rootless)
+        elif not self.rootless:
+            raise UnsupportedError(f"{DEVICES}: {reason}", config_path=DEVICES)
+
+    def _write_devices(self, directory: str, allowed: bool, exceptions: list[str]) -> None:
+        default, other = ("allow", "deny") if allowed else ("deny", "allow")
+        for verb, lines in ((default, ["a"]), (other, exceptions)):
+            refused = files.write_each(f"{directory}/devices.{verb}", lines)
+            if refused is None:
+                continue
+            line, error = refused
+            hint = None
+            if error in (EPERM, EACCES):
+                if self.rootless:
+                    return
+                hint = "a cgroup cannot allow more than its parent does, and only a privileged runtime may set device rules"
+            elif error == EINVAL:
+                hint = "the default cannot change while the cgroup has children"
+            what = f"{DEVICES}: write {line!r} to {directory}/devices.{verb}"
+            raise CgroupError(what, error, syscall="write", hint=hint, config_path=DEVICES)
+
+    def _prepare(self, directory: str) -> None:
+        if directory == self.paths.get("cpuset"):
+            try:
+                _fill_cpuset(directory, "cpuset.")
+            except FileNotFoundError:
+                # Mounted with noprefix.
+                _fill_cpuset(directory, "")
+
+    def _primary(self) -> str | None:
+        for name in ("freezer", "pids", "devices"):
+            if name in self.paths:
+                return self.paths[name]
+        return next(iter(self.paths.values()), None)
+
+    def _freezer_of(self) -> tuple[str, bool] | None:
+        for name in ("freezer", UNIFIED):
+            if name in self.paths:
+                return self.paths[name], name == UNIFIED
+        return None
+
+    def kill_all(self) -> None:
+        from .freezer import kill, kill_each
+
+        stopped = UNIFIED in self.paths and kill(self.paths[UNIFIED])
+        if not stopped and "freezer" in self.paths and self.pids(all=True):
+            try:
+                self.freeze()
+            except CgroupError:
+                # What does not stand still can still be killed, if not at a stroke.
+                pass
+        kill_each(lambda: self.pids(all=True))
+        # A frozen v1 process takes its SIGKILL when it thaws.
+        self.thaw()
+
+    def oom_kills(self) -> int:
+        try:
+            return files.flat_value(files.read(self.paths["memory"] + "/memory.oom_control"), "oom_kill")
+        except (KeyError, OSError):
+            return 0
+
+
+def _fill_cpuset(leaf: str, prefix: str) -> None:
+    """Take over the nearest ancestor's cpus and mems where a cpuset has none: without them no process can join (cpuset(7))."""
+    for file in (prefix + "cpus", prefix + "mems"):
+        directory, empty = leaf, []
+        while not (value := files.read(f"{directory}/{file}").strip()):
+            empty.append(directory)
+            directory = directory.rpartition("/")[0]
+        for directory in reversed(empty):
+            files.write(f"{directory}/{file}", value)

@@ -1,0 +1,117 @@
+"""cgroup v2, one hierarchy for all controllers (Documentation/admin-guide/cgroup-v2.rst)."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import CgroupError, UnsupportedError
+from . import files
+from .manager import Manager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class V2(Manager):
+    """`top` is the mount point, below which controllers are enabled; `domain` says that the config asks for a controller
+    that a threaded cgroup cannot have. Only `create` needs the two.
+    """
+
+    def __init__(
+        self, paths: dict[str, str], *, rootless: bool = False, explicit: bool = True, top: str = "", domain: bool = False
+    ) -> None:
+        super().__init__(paths, rootless=rootless, explicit=explicit)
+        self._top = top
+        self._domain = domain
+
+    def apply(self, resources: dict[str, Any] | None, *, devices: bool = True) -> None:
+        if resources:
+            from . import settings
+            from .limits_v2 import CONTROLLERS, compile_limits
+
+            places = dict.fromkeys(("", *CONTROLLERS), self.paths[""]) if self.paths else {}
+            settings.write(places, compile_limits(resources), absent=self._absent())
+        if devices:
+            self.apply_devices(resources)
+
+    def apply_devices(self, resources: dict[str, Any] | None) -> None:
+        from . import bpf
+        from .devices import rules_of
+
+        rules = rules_of(resources)
+        if self.paths:
+            bpf.attach(self.paths[""], rules, tolerate_eperm=self.rootless)
+
+    def _prepare(self, directory: str) -> None:
+        # From the top down: a cgroup can pass on only what it was given.
+        parent = self._top
+        for name in os.path.relpath(directory, self._top).split("/"):
+            _enable_controllers(parent)
+            parent = f"{parent}/{name}"
+        kind = files.read(directory + "/cgroup.type").strip()
+        if kind == "domain":
+            return
+        if self._domain:
+            raise UnsupportedError(
+                f"linux.cgroupsPath: {directory} is {kind!r}, and a cgroup below a threaded one cannot limit memory or I/O",
+                config_path="linux.cgroupsPath",
+            )
+        if kind == "domain invalid":
+            files.write(directory + "/cgroup.type", "threaded")
+
+    def _primary(self) -> str | None:
+        return self.paths.get("")
+
+    def _freezer_of(self) -> tuple[str, bool] | None:
+        return (self.paths[""], True) if self.paths else None
+
+    def open_for_clone(self) -> int | None:
+        if not self.paths:
+            return None
+        try:
+            return files.open_directory(self.paths[""])
+        except OSError as error:
+            raise CgroupError.of(f"open cgroup {self.paths['']}", error) from None
+
+    def kill_all(self) -> None:
+        from .freezer import kill, kill_each
+
+        if not self.paths or kill(self.paths[""]):
+            return
+        try:
+            self.freeze()
+        except CgroupError:
+            # What does not stand still can still be killed, if not at a stroke.
+            pass
+        kill_each(lambda: self.pids(all=True))
+        self.thaw()
+
+    def oom_kills(self) -> int:
+        try:
+            return files.flat_value(files.read(self.paths[""] + "/memory.events"), "oom_kill")
+        except (KeyError, OSError):
+            return 0
+
+
+def needs_domain(resources: dict[str, Any] | None) -> bool:
+    """Whether a controller is asked for that a threaded cgroup cannot have (cgroups(7), "threaded mode")."""
+    return any((resources or {}).get(name) for name in ("memory", "blockIO", "hugepageLimits", "rdma"))
+
+
+def _enable_controllers(directory: str) -> None:
+    """Give the children every controller that the cgroup has. What it cannot give shows when a limit's file is missing."""
+    control = directory + "/cgroup.subtree_control"
+    try:
+        names = set(files.read(directory + "/cgroup.controllers").split()) - set(files.read(control).split())
+    except OSError:
+        return
+    wanted = ["+" + name for name in sorted(names)]
+    # One refused controller refuses all that are written with it.
+    for value in [" ".join(wanted), *wanted] if wanted else []:
+        try:
+            files.write(control, value)
+        except OSError:
+            continue
+        if value.count("+") == len(wanted):
+            return
