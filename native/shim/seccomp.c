@@ -13,6 +13,7 @@
 
 /* The ABI of libseccomp.so.2, seccomp_init(3) and the pages that it refers to. */
 enum { FLTATR_CTL_OPTIMIZE = 8, OPTIMIZE_BINARY_TREE = 2 };
+enum { MULTIPLEXED_FIRST = -299, MULTIPLEXED_LAST = -101 };
 
 #define WAIT_KILLABLE_RECV (1u << 5) /* in linux/seccomp.h since 5.19 */
 
@@ -124,6 +125,10 @@ static void note_numbers(const char *name, struct shim_seccomp_report *report)
 {
     for (uint32_t i = 0; i < report->arch_count; i++) {
         int number = api.syscall_resolve_name_arch(report->arch[i], name);
+        /* What socketcall(2) or ipc(2) does too gets a made-up number. The real one, which libseccomp allows as well but
+         * does not tell, is below the first that all architectures share. */
+        if (number <= MULTIPLEXED_LAST && number >= MULTIPLEXED_FIRST)
+            number = api.syscall_resolve_name_arch(report->arch[i], "pidfd_send_signal");
         if (number > report->last[i] && !(report->arch[i] == ARCH_ARM && number >= ARM_PRIVATE))
             report->last[i] = number;
     }
