@@ -1,0 +1,212 @@
+"""config.json -> the plan of a container, in the order in which it must happen.
+
+    namespaces · cgroup · root and mounts · devices · [hooks] · pivot · console · names, sysctls, masks · [ready] · identity
+
+The order is a contract: docs/architecture.md says for each step what it must come after. Nothing here touches the host.
+"""
+
+from __future__ import annotations
+
+from pyrunc.config.names import NAMESPACES, PROPAGATION, sysctl_path
+from pyrunc.errors import ConfigError
+from pyrunc.plan import ops
+from pyrunc.plan.devices import compile_devices
+from pyrunc.plan.encode import Plan
+from pyrunc.plan.mounts import compile_mounts
+from pyrunc.plan.opcodes import SLOT_GO, SLOT_REPLY, SYNC_CGROUP, SYNC_HOOKS, SYNC_MAPS, SYNC_READY
+from pyrunc.plan.process import identity, terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from pyrunc.plan.facts import Host, Request
+    from pyrunc.plan.ops import Op
+
+USER, CGROUP, TIME, PID, NET = (NAMESPACES[name] for name in ("user", "cgroup", "time", "pid", "network"))
+JOIN_ORDER = ("user", "ipc", "uts", "network", "pid", "cgroup", "time", "mount")
+"""User first, for the rights in the others; mount last, because paths mean something else after it."""
+
+DEFAULT_UMASK = 0o022
+
+
+class Namespaces:
+    """``linux.namespaces``, sorted into what is new and what is joined, with the JSON path of each."""
+
+    __slots__ = ("at", "joined", "new")
+
+    def __init__(self, linux: dict[str, Any]) -> None:
+        self.new: set[str] = set()
+        self.joined: dict[str, str] = {}
+        self.at: dict[str, str] = {}
+        for i, entry in enumerate(linux.get("namespaces") or ()):
+            kind = entry["type"]
+            self.at[kind] = f"linux.namespaces[{i}]"
+            if entry.get("path"):
+                self.joined[kind] = entry["path"]
+            else:
+                self.new.add(kind)
+
+    def private(self, kind: str) -> bool:
+        """The container does not share this namespace with the runtime."""
+        return kind in self.new or kind in self.joined
+
+    def flags(self) -> int:
+        """CLONE_NEW* of the new ones that one unshare(2) makes: user comes before them, cgroup after joining the cgroup."""
+        flags = 0
+        for kind in self.new:
+            flags |= NAMESPACES[kind]
+        return flags & ~(USER | CGROUP)
+
+
+def compile_container(config: dict[str, Any], request: Request, host: Host) -> Plan:
+    """The plan of a checked config. Raises ConfigError or UnsupportedError for what only now shows to be impossible."""
+    linux = config.get("linux") or {}
+    ns = Namespaces(linux)
+    plan = _namespaces(config, linux, ns, request, host)
+    if ns.private("mount"):
+        plan += _root(config, linux, ns, request, host)
+    else:
+        plan += _shared_root(config, request)
+    plan += _settings(config, linux)
+    plan += _process(config, ns, request, host)
+    passed = (SLOT_GO, SLOT_REPLY) if request.waits else ()
+    return Plan(plan, passed=passed, preserve=request.preserve)
+
+
+def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, request: Request, host: Host) -> list[Op]:
+    process = config["process"]
+    plan = [ops.open_proc()]
+    if process.get("oomScoreAdj") is not None:
+        plan.append(ops.oom_score("process.oomScoreAdj", process["oomScoreAdj"]))
+    joined = [kind for kind in JOIN_ORDER if kind in ns.joined]
+    plan += [ops.open_ns(ns.at[kind] + ".path", ns.joined[kind], slot) for slot, kind in enumerate(joined)]
+    for slot, kind in enumerate(joined):
+        plan.append(ops.setns(ns.at[kind] + ".path", ns.joined[kind], slot, NAMESPACES[kind]))
+        if kind == "user":
+            plan.append(ops.become_root(ns.at[kind], keep_groups=host.single_map))
+    if "user" in ns.new:
+        plan.append(ops.unshare(ns.at["user"], USER, dumpable=host.rootless))
+        plan.append(ops.sync(SYNC_MAPS))
+        plan.append(ops.become_root("linux.uidMappings", keep_groups=host.single_map))
+    if flags := ns.flags():
+        plan.append(ops.unshare("linux.namespaces", flags))
+    if offsets := linux.get("timeOffsets"):
+        plan.append(ops.time_offsets("linux.timeOffsets", _time_offsets(offsets)))
+    if ns.private("pid") or ns.private("time"):
+        plan.append(ops.fork())
+    plan.append(ops.sync(SYNC_CGROUP))
+    if "cgroup" in ns.new:
+        plan.append(ops.unshare(ns.at["cgroup"], CGROUP))
+    plan.append(ops.session())
+    if request.new_keyring:
+        plan.append(ops.keyring(f"_ses.{request.id}"))
+    if "network" in ns.new:
+        plan.append(ops.loopback(ns.at["network"]))
+    return plan
+
+
+def _time_offsets(offsets: dict[str, Any]) -> str:
+    """The lines of /proc/PID/timens_offsets, time_namespaces(7)."""
+    lines = [f"{clock} {offset.get('secs') or 0} {offset.get('nanosecs') or 0}\n" for clock, offset in offsets.items()]
+    return "".join(lines)
+
+
+def _hooks(config: dict[str, Any], name: str, state: tuple[str, str], env: Sequence[str]) -> list[Op]:
+    """The hooks that run inside; without an `env` of their own they get `env`."""
+    plan = []
+    for i, hook in enumerate((config.get("hooks") or {}).get(name) or ()):
+        path = hook["path"]
+        hook_env = hook["env"] if hook.get("env") is not None else env
+        timeout = (hook.get("timeout") or 0) * 1000
+        plan.append(ops.hook(f"hooks.{name}[{i}]", path, hook.get("args") or [path], hook_env, state, timeout))
+    return plan
+
+
+def _host_hooks(config: dict[str, Any]) -> list[Op]:
+    hooks = config.get("hooks") or {}
+    return [ops.sync(SYNC_HOOKS)] if hooks.get("prestart") or hooks.get("createRuntime") else []
+
+
+def _root(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, request: Request, host: Host) -> list[Op]:
+    at = "linux.rootfsPropagation"
+    propagation = PROPAGATION[linux.get("rootfsPropagation") or "rslave"]
+    mounts = compile_mounts(config.get("mounts") or (), request.bundle, request.cgroup_view)
+    # The old root takes it with all below, so that what is mounted here shows outside only when that was asked for.
+    plan = [ops.propagate(at, "/", [propagation | 0x4000])]
+    plan.append(ops.root("root.path", request.rootfs, private_parent=propagation & PROPAGATION["shared"] != 0))
+    plan += mounts.ops
+    if not mounts.dev_is_bind:
+        plan += compile_devices(linux, host, user_namespace=ns.private("user"))
+    plan += _host_hooks(config)
+    plan += _hooks(config, "createContainer", request.state("creating"), request.environment)
+    if request.pivot:
+        plan.append(ops.pivot())
+    else:
+        plan += [ops.hide(path) for path in host.proc_mounts if not _below(path, request.rootfs)]
+        plan.append(ops.move_root())
+    if linux.get("rootfsPropagation"):
+        plan.append(ops.root_propagation(at, [propagation]))
+    if not mounts.dev_is_bind:
+        plan.append(ops.null_stdio())
+    plan.append(ops.make_cwd("process.cwd", config["process"]["cwd"]))
+    plan += terminal(config["process"], bind=True)
+    plan += mounts.late_readonly
+    if config["root"].get("readonly"):
+        plan.append(ops.readonly_mount("root.readonly", "/"))
+    return plan
+
+
+def _shared_root(config: dict[str, Any], request: Request) -> list[Op]:
+    """Without a mount namespace nothing may be mounted or made: it would stay on the host."""
+    faults = [(name, "needs a mount namespace") for name in ("mounts", "root.readonly") if _given(config, name)]
+    if config["process"].get("terminal"):
+        faults.append(("process.terminal", "needs a mount namespace"))
+    if (config.get("hooks") or {}).get("createContainer"):
+        faults.append(("hooks.createContainer", "needs a mount namespace"))
+    if faults:
+        raise ConfigError(faults)
+    return [ops.open_root("root.path", request.rootfs), *_host_hooks(config), ops.enter_root()]
+
+
+def _given(config: dict[str, Any], dotted: str) -> bool:
+    value: Any = config
+    for name in dotted.split("."):
+        value = (value or {}).get(name)
+    return bool(value)
+
+
+def _below(path: str, parent: str) -> bool:
+    return path == parent or path.startswith(parent.rstrip("/") + "/")
+
+
+def _settings(config: dict[str, Any], linux: dict[str, Any]) -> list[Op]:
+    plan = []
+    if config.get("hostname"):
+        plan.append(ops.hostname("hostname", config["hostname"]))
+    if config.get("domainname"):
+        plan.append(ops.domainname("domainname", config["domainname"]))
+    for key, value in (linux.get("sysctl") or {}).items():
+        plan.append(ops.sysctl(f"linux.sysctl.{key}", sysctl_path(key), value))
+    for i, path in enumerate(linux.get("readonlyPaths") or ()):
+        plan.append(ops.readonly_path(f"linux.readonlyPaths[{i}]", path))
+    for i, path in enumerate(linux.get("maskedPaths") or ()):
+        plan.append(ops.mask_path(f"linux.maskedPaths[{i}]", path))
+    umask = (config["process"].get("user") or {}).get("umask")
+    plan.append(ops.umask("process.user.umask", DEFAULT_UMASK if umask is None else umask))
+    return plan
+
+
+def _process(config: dict[str, Any], ns: Namespaces, request: Request, host: Host) -> list[Op]:
+    process = config["process"]
+    plan = []
+    if process.get("noNewPrivileges"):
+        plan.append(ops.no_new_privs("process.noNewPrivileges"))
+    plan.append(ops.sync(SYNC_READY))
+    start = [ops.wait() if request.waits else ops.release()]
+    start_hooks = _hooks(config, "startContainer", request.state("created"), process.get("env") or ())
+    setgroups = not (host.single_map and ns.private("user"))
+    # startContainer hooks come after `start` has given its byte; `run` gives none.
+    plan += identity(process, seccomp=request.seccomp, setgroups=setgroups, last=[*start, *start_hooks])
+    return plan

@@ -1,0 +1,47 @@
+"""`process` of an exec -> the plan of a further process in a running container."""
+
+from __future__ import annotations
+
+from pyrunc.config.names import NAMESPACES
+from pyrunc.plan import ops
+from pyrunc.plan.encode import Plan
+from pyrunc.plan.opcodes import SLOT_PIDFD, SYNC_CGROUP, SYNC_READY
+from pyrunc.plan.process import identity, terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from pyrunc.plan.seccomp import Filter
+
+
+def compile_exec(
+    process: dict[str, Any], differs: Sequence[str], *, id: str, new_keyring: bool, setgroups: bool,
+    seccomp: Filter | None, preserve: int,
+) -> Plan:  # fmt: skip
+    """The plan of a checked process; `differs` names the namespaces in which the container is not where the runtime is.
+
+    The pidfd of the container's init is passed in slot PIDFD. What this process may do it must be able to do before the
+    container's processes can reach it: so it enters the cgroups first, and keeps no fd of the host's.
+    """
+    flags = 0
+    for kind in differs:
+        flags |= NAMESPACES[kind]
+    plan = [ops.sync(SYNC_CGROUP)]
+    if flags:
+        plan.append(ops.join("", flags))
+    if flags & (NAMESPACES["pid"] | NAMESPACES["time"]):
+        plan.append(ops.fork())
+    plan += [ops.open_root(), ops.session()]
+    if new_keyring:
+        plan.append(ops.keyring(f"_ses.{id}"))
+    plan += terminal(process, bind=False)
+    umask = (process.get("user") or {}).get("umask")
+    if umask is not None:
+        plan.append(ops.umask("process.user.umask", umask))
+    if process.get("noNewPrivileges"):
+        plan.append(ops.no_new_privs("process.noNewPrivileges"))
+    plan.append(ops.sync(SYNC_READY))
+    plan += identity(process, seccomp=seccomp, setgroups=setgroups, last=[ops.release()])
+    return Plan(plan, passed=(SLOT_PIDFD,), preserve=preserve)

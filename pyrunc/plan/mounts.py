@@ -1,0 +1,146 @@
+"""`mounts`: an op or a few for each, in the order of the list."""
+
+from __future__ import annotations
+
+from os.path import join, normpath
+
+from pyrunc.config.names import MOUNT_ATTR_RDONLY
+from pyrunc.config.rules.mounts import PROC_OVERMOUNTS
+from pyrunc.errors import UnsupportedError
+from pyrunc.plan import ops
+from pyrunc.plan.opcodes import MODE_COPYUP, MODE_DIRMODE, MODE_INPROC, MODE_REALDIR, MODE_RECURSIVE
+from pyrunc.plan.options import parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from pyrunc.cgroups.view import Leg
+    from pyrunc.plan.ops import Op
+    from pyrunc.plan.options import MountOptions
+
+FSCONFIG_MAX = 255
+"""Bytes of a value that fsconfig(2) takes; overlay's lowerdir is often longer and goes through mount(2)."""
+
+MS_FLAGS = {
+    "ro": 0x1, "nosuid": 0x2, "nodev": 0x4, "noexec": 0x8, "sync": 0x10, "mand": 0x40, "dirsync": 0x80,
+    "silent": 0x8000, "iversion": 0x800000, "lazytime": 0x2000000,
+}  # fmt: skip
+ATTR_TO_MS = ((0x1, 0x1), (0x2, 0x2), (0x4, 0x4), (0x8, 0x8), (0x10, 0x400), (0x20, 0x1000000), (0x80, 0x800), (0x200000, 0x100))
+"""MOUNT_ATTR_* to MS_* for mount(2)."""
+
+
+class Mounts:
+    """What compiling all mounts gave: the ops, and the destinations that become read-only when all is in place."""
+
+    __slots__ = ("dev_is_bind", "late_readonly", "ops")
+
+    def __init__(self) -> None:
+        self.ops: list[Op] = []
+        self.late_readonly: list[Op] = []
+        self.dev_is_bind = False
+
+
+def compile_mounts(mounts: Sequence[dict[str, Any]], bundle: str, view: Sequence[Leg]) -> Mounts:
+    """Raises UnsupportedError for ``remount``, which would change what the runtime itself has just made."""
+    result = Mounts()
+    for i, mount in enumerate(mounts):
+        at = f"mounts[{i}]"
+        options = parse(mount.get("options"))
+        target = normpath("/" + mount["destination"].lstrip("/"))
+        if options.remount:
+            raise UnsupportedError(f"{at} ({target}): the option remount is not supported by this version of pyrunc", config_path=at)
+        if options.bind:
+            _bind(result, at, mount, target, options, bundle)
+        elif mount.get("type") == "cgroup":
+            _cgroup(result, at, target, options, view)
+        else:
+            _file_system(result, at, mount, target, options)
+    return result
+
+
+def _mode(target: str) -> int:
+    return MODE_INPROC if target == "/proc" or target in PROC_OVERMOUNTS else 0
+
+
+def _bind(result: Mounts, at: str, mount: dict[str, Any], target: str, options: MountOptions, bundle: str) -> None:
+    if target == "/dev":
+        result.dev_is_bind = True
+    result.ops.append(
+        ops.bind(
+            at,
+            join(bundle, mount["source"]),
+            target,
+            attributes=(options.attr_set, options.attr_clr),
+            below=(options.rec_set, options.rec_clr),
+            propagation=options.propagation,
+            mode=_mode(target) | (MODE_RECURSIVE if options.recursive else 0),
+        )
+    )
+
+
+def _file_system(result: Mounts, at: str, mount: dict[str, Any], target: str, options: MountOptions) -> None:
+    fs = mount["type"]
+    attributes, flags = options.attr_set, options.sb_flags
+    mode = _mode(target)
+    if fs in ("proc", "sysfs"):
+        mode |= MODE_REALDIR
+    if fs == "tmpfs":
+        mode |= MODE_COPYUP if options.tmpcopyup else 0
+        mode |= 0 if any(word.startswith("mode=") for word in options.data) else MODE_DIRMODE
+    if attributes & MOUNT_ATTR_RDONLY and (fs == "tmpfs" or target == "/dev"):
+        # It must take mount points, devices and links first.
+        attributes &= ~MOUNT_ATTR_RDONLY
+        flags = [flag for flag in flags if flag != "ro"]
+        result.late_readonly.append(ops.readonly_mount(at, target))
+    source = mount.get("source") or fs
+    if any(len(word) > FSCONFIG_MAX for word in options.data):
+        result.ops.append(_by_mount(at, fs, target, source, options, attributes, flags, mode))
+        return
+    words = [f"source={source}", *(flag for flag in flags if flag != "silent" and flag != "loud"), *_key_values(options.data)]
+    result.ops.append(ops.mount(at, fs, target, words, attributes, options.propagation, mode))
+    if options.rec_set or options.rec_clr:
+        _recursive(result, at, options, target)
+
+
+def _recursive(result: Mounts, at: str, options: MountOptions, target: str) -> None:
+    """A new file system has nothing below it yet: a recursive attribute is a plain one."""
+    mount = result.ops[-1]
+    attributes, *rest = mount.values
+    mount.values = ((attributes | options.rec_set) & ~(options.rec_clr & ~options.rec_set), *rest)
+
+
+def _key_values(data: Sequence[str]) -> list[str]:
+    """mount(8) and mount(2) take commas inside of one option's string; fsconfig(2) takes one at a time."""
+    return [word for text in data for word in text.split(",") if word]
+
+
+def _by_mount(
+    at: str, fs: str, target: str, source: str, options: MountOptions, attributes: int, flags: Sequence[str], mode: int
+) -> Op:
+    bits = sum(ms for attr, ms in ATTR_TO_MS if attributes & attr)
+    for flag in flags:
+        bits |= MS_FLAGS.get(flag, 0)
+    return ops.mount_data(at, fs, target, ",".join(options.data), source, bits, options.propagation, mode)
+
+
+def _cgroup(result: Mounts, at: str, target: str, options: MountOptions, view: Sequence[Leg]) -> None:
+    """The container's own cgroups: cgroup2 itself, or on v1 a tmpfs with a directory for each hierarchy."""
+    for leg in view:
+        place = normpath(join(target, leg.target))
+        if leg.kind == "tmpfs":
+            attributes = options.attr_set & ~MOUNT_ATTR_RDONLY
+            words = [f"source={leg.source}", *_key_values([leg.data])]
+            result.ops.append(ops.mount(at, "tmpfs", place, words, attributes, options.propagation, 0))
+            if options.attr_set & MOUNT_ATTR_RDONLY:
+                result.late_readonly.append(ops.readonly_mount(at, place))
+        elif leg.kind == "bind":
+            mode = MODE_RECURSIVE if options.recursive else 0
+            attributes = (options.attr_set, options.attr_clr)
+            result.ops.append(ops.bind(at, leg.source, place, attributes=attributes, propagation=options.propagation, mode=mode))
+        elif leg.kind == "symlink":
+            result.ops.append(ops.symlink(at, place, leg.source))
+        else:
+            words = [f"source={leg.source}", *_key_values([leg.data])]
+            result.ops.append(ops.mount(at, leg.kind, place, words, options.attr_set, options.propagation, MODE_REALDIR))

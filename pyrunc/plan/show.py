@@ -1,0 +1,244 @@
+"""A plan in words: each op's line, and what went wrong with one. Loaded when somebody reads, never on the way of success."""
+
+from __future__ import annotations
+
+from pyrunc.config.names import CAPABILITIES, NAMESPACES
+from pyrunc.errors import ExecutableError, HookError, SetupError, strerror
+from pyrunc.plan import opcodes as c
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pyrunc.errors import PyruncError
+    from pyrunc.plan.encode import Plan
+    from pyrunc.plan.ops import Op
+
+ATTRIBUTES = {
+    0x1: "ro", 0x2: "nosuid", 0x4: "nodev", 0x8: "noexec", 0x10: "noatime", 0x20: "strictatime", 0x80: "nodiratime",
+    0x100000: "idmap", 0x200000: "nosymfollow",
+}  # fmt: skip
+SYNCS = {
+    c.SYNC_MAPS: "the runtime writes the id maps",
+    c.SYNC_CGROUP: "the runtime moves the process into its cgroups",
+    c.SYNC_HOOKS: "the runtime runs the prestart and createRuntime hooks",
+    c.SYNC_READY: "the runtime sets the rlimits and records the container",
+}
+
+
+def _names(mask: int, table: dict[str, int]) -> str:
+    return ",".join(name for name, bit in table.items() if mask & bit) or "none"
+
+
+def _namespaces(mask: int) -> str:
+    return _names(mask, NAMESPACES)
+
+
+def _caps(mask: int) -> str:
+    return ",".join(name for name, number in CAPABILITIES.items() if mask >> number & 1) or "none"
+
+
+def _attributes(mask: int) -> str:
+    return ",".join(name for bit, name in ATTRIBUTES.items() if mask & bit)
+
+
+def _propagation(packed: int) -> str:
+    names = []
+    while packed:
+        kind = next(name for bit, name in ((1, "unbindable"), (2, "private"), (4, "slave"), (8, "shared")) if packed & bit)
+        names.append(("r" if packed & 16 else "") + kind)
+        packed >>= 8
+    return ",".join(names)
+
+
+def _with(*parts: tuple[str, str]) -> str:
+    return "".join(f" {label}{text}" for label, text in parts if text)
+
+
+def _mount(op: Op) -> str:
+    source, *options = op.items(2)
+    options += _attributes(op.value(0)).split(",")
+    shown = ",".join(filter(None, dict.fromkeys(options)))
+    return f"mount {op.text(0)} on {op.text(1)}" + _with(
+        ("from ", source.partition("=")[2]), ("with ", shown), ("propagation ", _propagation(op.value(1))), *_mode(op.value(2))
+    )
+
+
+def _mount_data(op: Op) -> str:
+    return f"mount {op.text(0)} on {op.text(1)}" + _with(
+        ("from ", op.text(3)), ("with ", op.text(2)), ("flags ", f"{op.value(0):#x}"),
+        ("propagation ", _propagation(op.value(1))), *_mode(op.value(2)),
+    )  # fmt: skip
+
+
+def _mode(mode: int) -> list[tuple[str, str]]:
+    words = {
+        c.MODE_REALDIR: "no links on the way", c.MODE_INPROC: "allowed in /proc",
+        c.MODE_COPYUP: "copy up", c.MODE_DIRMODE: "mode of the directory",
+    }  # fmt: skip
+    shown = ", ".join(word for bit, word in words.items() if mode & bit)
+    return [("(", shown + ")")] if shown else []
+
+
+def _bind(op: Op) -> str:
+    recursive = "recursively " if op.value(5) & c.MODE_RECURSIVE else ""
+    return f"bind {recursive}{op.text(0)} on {op.text(1)}" + _with(
+        ("with ", _attributes(op.value(0))), ("without ", _attributes(op.value(1))),
+        ("and below with ", _attributes(op.value(2))), ("and below without ", _attributes(op.value(3))),
+        ("propagation ", _propagation(op.value(4))), *_mode(op.value(5)),
+    )  # fmt: skip
+
+
+def _device(op: Op) -> str:
+    kind = {0o020000: "c", 0o060000: "b", 0o010000: "p"}[op.value(0) & 0o170000]
+    number = "" if kind == "p" else f" {op.value(1)}:{op.value(2)}"
+    return f"make device {op.text(0)} {kind}{number} mode {op.value(0) & 0o7777:04o} owner {op.value(3)}:{op.value(4)}"
+
+
+def _user(op: Op) -> str:
+    import sys
+
+    raw = op.strings[0] or b""
+    groups = [str(int.from_bytes(raw[i : i + 4], sys.byteorder)) for i in range(0, len(raw), 4)]
+    shown = " ".join(groups) if op.value(2) else "left alone"
+    return f"become user {op.value(0)}:{op.value(1)}, additional groups: {shown or 'none'}"
+
+
+def _capabilities(op: Op) -> str:
+    names = ("effective", "permitted", "inheritable", "ambient")
+    return "set capabilities " + "; ".join(f"{name} {_caps(op.value(i))}" for i, name in enumerate(names))
+
+
+def _hook(op: Op) -> str:
+    timeout = f", for at most {op.value(0) / 1000:g} s" if op.value(0) else ""
+    return f"run hook {op.text(0)} {op.items(1)}{timeout}"
+
+
+DESCRIPTIONS: dict[int, Callable[[Op], str]] = {
+    c.OP_OPEN_PROC: lambda op: "open the host's procfs",
+    c.OP_OPEN_NS: lambda op: f"open namespace {op.text(0)}",
+    c.OP_SETNS: lambda op: f"join {_namespaces(op.value(1))} namespace {op.text(0)}",
+    c.OP_JOIN: lambda op: f"join the container's namespaces: {_namespaces(op.value(0))}",
+    c.OP_UNSHARE: lambda op: f"create namespaces: {_namespaces(op.value(0))}",
+    c.OP_SYNC: lambda op: f"wait until {SYNCS[op.value(0)]}",
+    c.OP_BECOME_ROOT: lambda op: "become root of the user namespace" + (", keeping the groups" if op.value(0) else ""),
+    c.OP_TIME_OFFSETS: lambda op: f"set time offsets: {', '.join(op.text(0).splitlines())}",
+    c.OP_FORK: lambda op: "fork, as pid and time namespaces hold for children only",
+    c.OP_OOM_SCORE: lambda op: f"set oom_score_adj to {op.text(0)}",
+    c.OP_SESSION: lambda op: "start a session",
+    c.OP_KEYRING: lambda op: f"join session keyring {op.text(0)}",
+    c.OP_LOOPBACK: lambda op: "bring up the loopback device",
+    c.OP_PROPAGATE: lambda op: f"set propagation of {op.text(0)} to {_propagation(op.value(0))}",
+    c.OP_ROOT: lambda op: f"take {op.text(0)} as the root" + (" (its parent mount private)" if op.value(0) else ""),
+    c.OP_OPEN_ROOT: lambda op: f"open {op.text(0)} as the root",
+    c.OP_MOUNT: _mount,
+    c.OP_MOUNT_DATA: _mount_data,
+    c.OP_BIND: _bind,
+    c.OP_DEVICE: _device,
+    c.OP_BIND_DEVICE: lambda op: f"bind device {op.text(1)} ({op.value(1)}:{op.value(2)}) on {op.text(0)}",
+    c.OP_SYMLINK: lambda op: f"link {op.text(0)} to {op.text(1)}" + (", replacing what is there" if op.value(0) else ""),
+    c.OP_HOOK: _hook,
+    c.OP_HIDE: lambda op: f"unmount or cover {op.text(0)}",
+    c.OP_PIVOT: lambda op: "pivot into the root and let go of the old one",
+    c.OP_MOVE_ROOT: lambda op: "move the root to / and chroot into it",
+    c.OP_ENTER_ROOT: lambda op: "chroot into the root",
+    c.OP_ROOT_PROPAGATION: lambda op: f"set propagation of the root to {_propagation(op.value(0))}",
+    c.OP_NULL_STDIO: lambda op: "replace stdio that is the host's /dev/null by the container's",
+    c.OP_MAKE_CWD: lambda op: f"make directory {op.text(0)} if it is missing",
+    c.OP_CONSOLE: lambda op: "open a terminal"
+    + (f" of {op.value(0)} rows and {op.value(1)} columns" if op.value(0) and op.value(1) else "")
+    + (", also as /dev/console" if op.value(2) else ""),
+    c.OP_OWN_STDIO: lambda op: f"give stdio to user {op.value(0)}",
+    c.OP_READONLY_MOUNT: lambda op: f"make the mount at {op.text(0)} read-only",
+    c.OP_READONLY_PATH: lambda op: f"make {op.text(0)} read-only",
+    c.OP_MASK_PATH: lambda op: f"mask {op.text(0)}",
+    c.OP_UMASK: lambda op: f"set umask {op.value(0):04o}",
+    c.OP_HOSTNAME: lambda op: f"set hostname {op.text(0)}",
+    c.OP_DOMAINNAME: lambda op: f"set domainname {op.text(0)}",
+    c.OP_SYSCTL: lambda op: f"set sysctl {op.text(0)} to {op.text(1)}",
+    c.OP_NO_NEW_PRIVS: lambda op: "set no_new_privs",
+    c.OP_SECCOMP: lambda op: f"load seccomp filter of {len(op.strings[0] or b'') // 8} instructions, flags {op.value(0):#x}",
+    c.OP_BOUNDING: lambda op: f"drop bounding capabilities other than {_caps(op.value(0))}",
+    c.OP_CHDIR: lambda op: f"change directory to {op.text(0)}" + (" as the user, if not done" if op.value(0) else ""),
+    c.OP_USER: _user,
+    c.OP_CAPABILITIES: _capabilities,
+    c.OP_HOME: lambda op: f"take HOME of user {op.value(0)} from the container's /etc/passwd",
+    c.OP_LOOKUP: lambda op: f"look up {op.text(0)} in {op.text(1)}",
+    c.OP_WAIT: lambda op: "wait for start",
+    c.OP_RELEASE: lambda op: "let go of the runtime",
+    c.OP_EXEC: lambda op: f"execute {op.items(0)} with environment {op.items(1)}",
+}
+
+SUBJECTS = {  # op -> index of the string that names in a message what it was about
+    c.OP_OPEN_NS: 0, c.OP_SETNS: 0, c.OP_PROPAGATE: 0, c.OP_ROOT: 0, c.OP_OPEN_ROOT: 0, c.OP_MOUNT: 1, c.OP_MOUNT_DATA: 1, c.OP_BIND: 1,
+    c.OP_DEVICE: 0, c.OP_BIND_DEVICE: 0, c.OP_SYMLINK: 0, c.OP_HOOK: 0, c.OP_HIDE: 0, c.OP_MAKE_CWD: 0, c.OP_READONLY_MOUNT: 0,
+    c.OP_READONLY_PATH: 0, c.OP_MASK_PATH: 0, c.OP_HOSTNAME: 0, c.OP_DOMAINNAME: 0, c.OP_SYSCTL: 0, c.OP_CHDIR: 0,
+    c.OP_OOM_SCORE: 0,
+}  # fmt: skip
+
+
+def describe(op: Op) -> str:
+    """The op as an imperative sentence."""
+    return DESCRIPTIONS[op.code](op)
+
+
+def show(plan: Plan, form: str) -> str:
+    """The whole plan for people (``text``) or machines (``json``)."""
+    if form == "json":
+        import json
+
+        return json.dumps([_as_json(i, op) for i, op in enumerate(plan.ops)], indent=2, ensure_ascii=True)
+    width = max(len(op.at) for op in plan.ops)
+    return "\n".join(f"{i:3}  {op.at:{width}}  {_printable(describe(op))}" for i, op in enumerate(plan.ops)) + "\n"
+
+
+def _as_json(index: int, op: Op) -> dict[str, Any]:
+    tolerated = [name for bit, name in c.TOLERATED.items() if op.tolerate & bit]
+    entry: dict[str, Any] = {"index": index, "op": op.name.lower(), "config_path": op.at, "describe": describe(op)}
+    return {**entry, "tolerate": tolerated} if tolerated else entry
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def failure(op: Op, place: int, errno: int, detail: str) -> PyruncError:
+    """The error of an op that failed at `place` in native/init."""
+    if op.code == c.OP_HOOK:
+        error: PyruncError = _hook_failure(op, place, errno, detail)
+    elif op.code in (c.OP_LOOKUP, c.OP_EXEC):
+        error = _executable_failure(op, place, errno)
+    else:
+        subject = f" ({op.text(SUBJECTS[op.code])})" if op.code in SUBJECTS else ""
+        tried = c.PLACES.get(place, "")
+        if op.code == c.OP_MOUNT and place in (c.AT_FSMOUNT, c.AT_FSCREATE, c.AT_ATTACH):
+            tried = f"mount {op.text(0)}"
+        detail = f" {detail}" if detail and place != c.AT_NSTYPE else ""
+        error = SetupError(f"{op.at or op.name.lower()}{subject}: {tried}{detail}", errno, config_path=op.at or None)
+    error.op, error.stage, error.errno = op.name.lower(), "setup", errno or None
+    error.config_path = op.at or None
+    return error
+
+
+def _hook_failure(op: Op, place: int, errno: int, detail: str) -> HookError:
+    name = op.at.partition(".")[2].replace("[", " hook #").rstrip("]")
+    if place == c.AT_HOOKTIME:
+        detail = f"hook ran past specified timeout of {op.value(0) / 1000:.1f}s{detail}"
+    elif place != c.AT_HOOKEXIT:
+        detail = strerror(errno)
+    return HookError(f"error running {name}: {op.text(0)}: {detail}")
+
+
+def _executable_failure(op: Op, place: int, errno: int) -> ExecutableError:
+    """With the words that podman and Docker turn into exit codes 126 and 127 (integrators' contract)."""
+    name = op.text(0) if op.code == c.OP_LOOKUP else op.items(0)[0]
+    if place == c.AT_NOTFOUND:
+        why = "executable file not found in $PATH"
+    elif errno == 21:  # EISDIR: Docker knows "is a directory", podman "permission denied"
+        why = "is a directory: permission denied"
+    elif place == c.AT_STAT:
+        why = f"stat {name}: {strerror(errno)}"
+    else:
+        why = strerror(errno)
+    return ExecutableError(f'exec: "{name}": {why}', config_path=op.at)
