@@ -1,0 +1,66 @@
+"""JSON of our own files, by the C half of the json module: its Python half costs more than the rest of a command.
+
+What users write goes through pyrunc.config.load, which explains its faults; this is for what pyrunc itself has written.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+_BLANK = " \t\n\r"
+
+
+def parse(text: str) -> object:
+    """The one value that `text` holds. ValueError for anything else: NaN and Infinity, a second value, too deep a nesting."""
+    try:
+        value, end = _scan(text, len(text) - len(text.lstrip(_BLANK)))
+    except StopIteration as error:
+        raise ValueError(f"expected a value at character {error.value}") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if text[end:].strip(_BLANK):
+        raise ValueError(f"expected the end at character {end}")
+    return value
+
+
+def dumps(value: object) -> str:
+    """One line of compact ASCII JSON, members in their order. TypeError or ValueError for what JSON cannot say.
+
+    Text of arbitrary bytes (surrogateescape) survives: a lone surrogate is written as an escape, and `parse` keeps it.
+    """
+    return "".join(_chunks(value, 0))
+
+
+class _Decoder:
+    """The attributes that json's scanner reads off its decoder."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+
+    @staticmethod
+    def parse_constant(name: str) -> NoReturn:
+        raise ValueError(f"{name} is no JSON")
+
+
+def _refuse(value: object) -> NoReturn:
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+# _json is private to Python: should it change, the module itself must do.
+try:
+    import _json
+
+    _c: Any = _json
+    _scan: Callable[[str, int], tuple[object, int]] = _c.make_scanner(_Decoder)
+    _chunks: Any = _c.make_encoder(None, _refuse, _c.encode_basestring_ascii, None, ":", ",", False, False, False)
+except (ImportError, AttributeError, TypeError):
+    import json
+
+    _scan = json.JSONDecoder(parse_constant=_Decoder.parse_constant).raw_decode
+    _chunks = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).iterencode
