@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
+    Scan = Callable[[str, int], tuple[Any, int]]
+
 LIMIT = 16 << 20  # bytes; containerd's and podman's largest are some tens of KiB
 BLANK = " \t\n\r"
 SHOWN_FAULTS = 50  # callers such as conmon read at most 8 KiB of the message
@@ -146,18 +148,30 @@ class _Context:
         raise ValueError(name)
 
 
-def _make_scan() -> Callable[[str, int], tuple[Any, int]]:
+def _make_scan() -> Scan:
     """A function (string, start) -> (value, end). _json is private to Python, so a change of it must only cost time."""
     try:
         import _json
 
         make: Any = _json.make_scanner
-        scan: Callable[[str, int], tuple[Any, int]] = make(_Context)
-        return scan
+        fast: Scan = make(_Context)
     except (ImportError, AttributeError, TypeError):
-        import json
+        return _slow_scan
 
-        return json.JSONDecoder(parse_constant=_Context.parse_constant).raw_decode
+    def scan(string: str, start: int) -> tuple[Any, int]:
+        try:
+            return fast(string, start)
+        except SystemError:
+            # Before Python 3.12 it cannot raise JSONDecodeError unless json is imported, which no command does.
+            return _slow_scan(string, start)
+
+    return scan
+
+
+def _slow_scan(string: str, start: int) -> tuple[Any, int]:
+    import json
+
+    return json.JSONDecoder(parse_constant=_Context.parse_constant).raw_decode(string, start)
 
 
 def _make_encode() -> Callable[[Any], str]:

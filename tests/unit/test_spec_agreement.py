@@ -283,6 +283,10 @@ def example(schema: Schema) -> str:
     return next(text for text in EXAMPLES if Draft202012Validator(schema).is_valid(text))
 
 
+def member(wrap: Callable[[Any], Any], around: dict[str, Any], key: str, value: Any) -> Any:
+    return wrap({**around, key: value})
+
+
 def places(
     schema: Schema, root: Schema, wrap: Callable[[Any], Any], path: str = ""
 ) -> Iterator[tuple[str, Schema, Callable[[Any], Any]]]:
@@ -290,7 +294,7 @@ def places(
     yield path, schema, wrap
     for key, part in schema.get("properties", {}).items():
         around = minimal(schema, root)
-        yield from places(part, root, lambda v, k=key, a=around: wrap({**a, k: v}), f"{path}.{key}")  # type: ignore[misc]
+        yield from places(part, root, functools.partial(member, wrap, around, key), f"{path}.{key}")
     if "items" in schema:
         yield from places(schema["items"], root, lambda v: wrap([v]), f"{path}[]")
     if schema.get("additionalProperties"):
@@ -350,7 +354,7 @@ WORDS = [
     "c\n",
     "x{}",
 ]
-OTHERS = [
+OTHERS: list[Any] = [
     None,
     True,
     False,
@@ -378,7 +382,8 @@ def fitting(schema: Schema) -> list[Any]:
         return few + OTHERS
     if "enum" in schema:
         return [*few, *schema["enum"], *(word + "\n" for word in schema["enum"]), schema["enum"][0].lower()]
-    return few + {"integer": NUMBERS + FLOATS, "string": WORDS + EXAMPLES}.get(schema["type"], [])
+    more: dict[str, list[Any]] = {"integer": [*NUMBERS, *FLOATS], "string": WORDS + EXAMPLES}
+    return few + more.get(schema["type"], [])
 
 
 @needs_official
