@@ -120,15 +120,16 @@ EXECUTOR(MOUNT) {
     return result;
 }
 
-/* The mount that now lies on target, opened through the target's parent. */
+/* What is mounted at path by now, found as the target was: a link there leads to the same place. If somebody has moved it
+ * meanwhile, what is found is no mount, or one of the container's own. */
 static int reopen(const char *path) {
-    const char *name;
-    int parent = path_parent(path, &name);
-    if (parent < 0)
-        return -1;
-    int fd = path_open_retry(parent, name, O_PATH | O_NOFOLLOW, 0, RESOLVE_SAFE_CHILD);
-    fd_close(&parent);
-    return fd < 0 ? fail(AT_RESOLVE, fd, NULL) : fd;
+    struct statx st;
+    int fd = path_in_root(path, O_PATH, 0);
+    long r = fd < 0 ? fd : path_statx(fd, &st);
+    if (r == 0 && st.stx_attributes & STATX_ATTR_MOUNT_ROOT)
+        return fd;
+    fd_close(&fd);
+    return fail(AT_RESOLVE, r < 0 ? r : ENOENT, NULL);
 }
 
 /* mount(2), for options that are too long for fsconfig(2), whose limit is 255 bytes: overlay's lowerdir.
