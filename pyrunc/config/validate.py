@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import types
 from typing import Any
 
 from pyrunc.config import _accept
@@ -47,15 +49,30 @@ def explain(document: Any, kind: str) -> list[Fault]:
         schema = {"$ref": f"#/$defs/{part}", "$defs": schema["$defs"]}
     document = normalise(document, schema, schema["$defs"])
     try:
-        from jsonschema.validators import Draft202012Validator
+        validator = _import_validator()
     except ImportError as error:
         raise ConfigError(f"the {kind} does not match the schema; to say where, pyrunc needs jsonschema ({error})") from None
     faults: dict[Fault, None] = {}
-    for mismatch in Draft202012Validator(schema).iter_errors(document):
+    for mismatch in validator(schema).iter_errors(document):
         faults.update(dict.fromkeys(_words(mismatch)))
     if not faults and accept is not None and not accept(document):
         faults["", "does not match the schema"] = None
     return list(faults)
+
+
+def _import_validator() -> Any:
+    """jsonschema's validator, without what would fetch remote schemas: ours has none, and http with ssl takes six MiB."""
+    fetcher = "urllib.request"  # imported by the jsonschema 4.10 of Debian 12 from the start
+    absent = fetcher not in sys.modules
+    if absent:
+        sys.modules[fetcher] = types.ModuleType(fetcher)
+        vars(sys.modules[fetcher])["urlopen"] = None
+    try:
+        from jsonschema.validators import Draft202012Validator
+    finally:
+        if absent:
+            sys.modules.pop(fetcher, None)
+    return Draft202012Validator
 
 
 def load_schema(stem: str) -> Schema:

@@ -199,7 +199,7 @@ def test_schemas_are_looked_for_in_the_package_first(tmp_path: Path, monkeypatch
 def test_memory_of_a_refusal() -> None:
     """jsonschema and the schema fit beside the interpreter into what any command may use."""
     code = (
-        "import sys; sys.path = sys.argv[2:] + sys.path; from pyrunc.config.load import load_resources\n"
+        "import sys; sys.path += sys.argv[2:]; from pyrunc.config.load import load_resources\n"
         "try: load_resources(sys.argv[1].encode(), 'x')\n"
         "except Exception as error: print(error)\n"
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
@@ -207,6 +207,9 @@ def test_memory_of_a_refusal() -> None:
     optional = "idna rfc3339_validator jsonpointer webcolors uri_template isoduration fqdn rfc3987 rfc3986_validator"
     code = f"import sys; sys.modules.update(dict.fromkeys('{optional}'.split()))\n{code}"  # what jsonschema alone does not bring
     command = [sys.executable, "-I", "-S", "-c", code, '{"pids": 1}', str(PROJECT), *sys.path]
-    message, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert message == "x: pids: expected an object, got 1"
-    assert int(peak) < 24 * 1024, "KiB; 19.5 MiB were measured, and compiling jsonschema to bytecode takes four more"
+    peaks = []
+    for _ in range(2):  # the first run may have to compile jsonschema to bytecode, which is the installer's business
+        message, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert message == "x: pids: expected an object, got 1"
+        peaks.append(int(peak))
+    assert min(peaks) <= 20 * 1024, "KiB"
