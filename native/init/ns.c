@@ -21,8 +21,9 @@ EXECUTOR(OPEN_PROC) {
     return 0;
 }
 
+/* What is no namespace must not hold us up, as a fifo would. */
 EXECUTOR(OPEN_NS) {
-    long fd = sys(__NR_openat, AT_FDCWD, op_text(op, 0), O_RDONLY | O_CLOEXEC, 0);
+    long fd = sys(__NR_openat, AT_FDCWD, op_text(op, 0), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
     if (fd < 0)
         return fail(AT_OPEN, fd, NULL);
     if (!path_is_fs((int)fd, NSFS_MAGIC))
