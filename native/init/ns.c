@@ -4,6 +4,7 @@
 #include <asm/statfs.h>
 #include <linux/keyctl.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
 #include <linux/signal.h>
@@ -72,42 +73,35 @@ EXECUTOR(BECOME_ROOT) {
     return 0;
 }
 
-static int write_proc(const char *path, const char *text, size_t length) {
-    const uint64_t safe = 0x08 | 0x04 | 0x02 | 0x01; /* RESOLVE_BENEATH, NO_SYMLINKS, NO_MAGICLINKS, NO_XDEV */
-    int fd = path_open_retry(init.slot[SLOT_PROC], path, O_WRONLY, 0, safe);
+#define RESOLVE_SAFE_PROC (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
+
+/* Into name, which lies in the directory `below` of the host's procfs and cannot lead out of that. */
+static int write_proc(const char *below, const char *name, const char *text, size_t length) {
+    int dir = path_open_retry(init.slot[SLOT_PROC], below, O_PATH | O_DIRECTORY, 0, RESOLVE_SAFE_PROC);
+    int fd = dir < 0 ? dir : path_open_retry(dir, name, O_WRONLY, 0, RESOLVE_SAFE_PROC);
+    fd_close(&dir);
     if (fd < 0)
         return fail(AT_OPEN, fd, NULL);
     long r = path_is_fs(fd, PROC_SUPER_MAGIC) ? sys(__NR_write, fd, text, length) : -EXDEV;
-    sys(__NR_close, fd);
+    fd_close(&fd);
     return r < 0 ? fail(AT_WRITE, r, NULL) : 0;
 }
 
-/* /proc/self is a link, and links are refused below; the number is what it would say. */
+/* /proc/self is a link, and links are refused above; the number is what it would say. */
 static int write_own(const char *name, const struct plan_op *op) {
-    char path[64], self[32];
-    size_t at = 0;
+    char self[32];
     long n = sys(__NR_readlinkat, init.slot[SLOT_PROC], "self", self, sizeof self - 1);
     if (n < 0)
         return fail(AT_OPEN, n, NULL);
     self[n] = 0;
-    text_add(path, sizeof path, &at, self);
-    text_add(path, sizeof path, &at, name);
-    return write_proc(path, op_text(op, 0), op_length(op, 0));
+    return write_proc(self, name, op_text(op, 0), op_length(op, 0));
 }
 
-EXECUTOR(TIME_OFFSETS) { return write_own("/timens_offsets", op); }
+EXECUTOR(TIME_OFFSETS) { return write_own("timens_offsets", op); }
 
-EXECUTOR(OOM_SCORE) { return write_own("/oom_score_adj", op); }
+EXECUTOR(OOM_SCORE) { return write_own("oom_score_adj", op); }
 
-EXECUTOR(SYSCTL) {
-    char path[512];
-    size_t at = 0;
-    text_add(path, sizeof path, &at, "sys/");
-    text_add(path, sizeof path, &at, op_text(op, 0));
-    if (at + 1 >= sizeof path)
-        return fail(AT_OPEN, ENAMETOOLONG, NULL);
-    return write_proc(path, op_text(op, 1), op_length(op, 1));
-}
+EXECUTOR(SYSCTL) { return write_proc("sys", op_text(op, 0), op_text(op, 1), op_length(op, 1)); }
 
 /* A new or joined pid (or time) namespace holds for children only. The child is the runtime's child, not ours, so that
  * it outlives this process as anybody's child would. */
