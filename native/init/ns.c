@@ -104,16 +104,27 @@ EXECUTOR(OOM_SCORE) { return write_own("oom_score_adj", op); }
 EXECUTOR(SYSCTL) { return write_proc("sys", op_text(op, 0), op_text(op, 1), op_length(op, 1)); }
 
 /* A new or joined pid (or time) namespace holds for children only. The child is the runtime's child, not ours, so that
- * it outlives this process as anybody's child would. */
+ * it outlives this process as anybody's child would. It waits until the runtime has been told its pid: all that comes on
+ * the socket after that is the child's, and nothing before. */
 EXECUTOR(FORK) {
     (void)op;
-    long pid = sys(__NR_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+    int told[2];
+    char go;
+    long r = sys(__NR_pipe2, told, O_CLOEXEC);
+    long pid = r < 0 ? r : sys(__NR_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
     if (pid < 0)
         return fail(AT_FORK, pid, NULL);
-    if (pid > 0)
-        sys(__NR_exit_group, channel_say(MSG_FORKED, (uint32_t)pid) < 0);
+    if (pid > 0) {
+        r = channel_say(MSG_FORKED, (uint32_t)pid);
+        if (r == 0)
+            r = sys(__NR_write, told[1], "", 1);
+        sys(__NR_exit_group, r < 0);
+    }
     sys(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    return 0;
+    fd_close(&told[1]);
+    r = sys(__NR_read, told[0], &go, 1);
+    fd_close(&told[0]);
+    return r == 1 ? 0 : fail(AT_FORK, r < 0 ? r : EPIPE, NULL);
 }
 
 EXECUTOR(SESSION) {
