@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -69,3 +70,5 @@ int pyrunc_prlimit(int pid, int resource, unsigned long long soft, unsigned long
     struct rlimit64 limit = {soft, hard};
     return prlimit64(pid, resource, &limit, NULL) < 0 ? -errno : 0;
 }
+
+int pyrunc_set_child_subreaper(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 ? -errno : 0; }

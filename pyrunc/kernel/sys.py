@@ -30,6 +30,11 @@ def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
     _check(lib.pyrunc_prlimit(pid, resource, soft, hard))
 
 
+def set_child_subreaper() -> None:
+    """Orphaned descendants become this process's children, prctl(2)."""
+    _check(lib.pyrunc_set_child_subreaper())
+
+
 def sealed_data(name: str, data: bytes | bytearray) -> int:
     """A memfd with `data` that nobody can change, ever."""
     return _check(lib.pyrunc_sealed_data(name.encode(), ffi.from_buffer(data), len(data)))

@@ -13,8 +13,9 @@ from pyrunc.plan import ops
 from pyrunc.plan.devices import compile_devices
 from pyrunc.plan.encode import Plan
 from pyrunc.plan.mounts import compile_mounts
-from pyrunc.plan.opcodes import SLOT_GO, SLOT_REPLY, SYNC_CGROUP, SYNC_HOOKS, SYNC_MAPS, SYNC_READY
+from pyrunc.plan.opcodes import OP_LOOKUP, SLOT_GO, SLOT_REPLY, SYNC_CGROUP, SYNC_HOOKS, SYNC_MAPS, SYNC_READY
 from pyrunc.plan.process import identity, terminal
+from pyrunc.plan.seccomp import Filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -210,3 +211,12 @@ def _process(config: dict[str, Any], ns: Namespaces, request: Request, host: Hos
     # startContainer hooks come after `start` has given its byte; `run` gives none.
     plan += identity(process, seccomp=request.seccomp, setgroups=setgroups, last=[*start, *start_hooks])
     return plan
+
+
+def tail(config: dict[str, Any]) -> list[Op]:
+    """The ops that come after WAIT, for naming the one that failed when `start` had been called; not for execution."""
+    process = config["process"]
+    hooks = _hooks(config, "startContainer", ("", ""), ())
+    seccomp = Filter(b"", 0) if (config.get("linux") or {}).get("seccomp") else None
+    plan = identity(process, seccomp=seccomp, setgroups=True, last=hooks)
+    return plan[[op.code for op in plan].index(OP_LOOKUP) + 1 :]

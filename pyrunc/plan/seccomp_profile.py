@@ -32,8 +32,8 @@ ACTIONS = {
     "SCMP_ACT_ALLOW": ALLOW,
 }
 NOTIFY = "SCMP_ACT_NOTIFY"
-CARRIED_MAX = {ERRNO: 4095, TRACE: 0xFFFF}
-"""The actions that carry a number, and the greatest one: the kernel cuts an errno off at MAX_ERRNO."""
+CARRIED_MAX = {ERRNO: 4094, TRACE: 0xFFFF}
+"""The actions that carry a number, and the greatest one: an errno is below MAX_ERRNO, or libseccomp refuses it."""
 
 OPERATORS = {
     "SCMP_CMP_NE": 1,

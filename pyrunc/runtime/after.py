@@ -1,0 +1,83 @@
+"""What comes after a container's life or beside it: the poststart and poststop hooks, the end, the removal."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from pyrunc.cgroups import reopen
+from pyrunc.errors import PyruncError, StateError
+from pyrunc.launch.hooks import run_hooks
+from pyrunc.runtime.hoststate import hook_state
+from pyrunc.runtime.kill import open_init, send_kill
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.cgroups.manager import Manager
+    from pyrunc.log import Context
+    from pyrunc.state.record import Record
+    from pyrunc.state.store import Container
+
+KILL_SECONDS = 10.0
+
+
+def poststart(ctx: Context, container: Container) -> None:
+    """Run them; the container of one that fails is stopped and removed (runtime-spec 1.3). Raises HookError."""
+    record = container.record
+    try:
+        run_hooks("poststart", record.hooks.get("poststart"), hook_state(record, "running", record.pid))
+    except PyruncError:
+        try:
+            end(ctx, container)
+            remove(ctx, container)
+        except PyruncError as error:
+            ctx.log.debug(f"after a failed poststart hook: {error.message}")
+        raise
+
+
+def end(ctx: Context, container: Container) -> None:
+    """SIGKILL for the container, and wait until its init is gone. Raises StateError when that takes over 10 seconds."""
+    pidfd = open_init(container)
+    if pidfd is None:
+        return
+    try:
+        send_kill(ctx, container, pidfd)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll(int(KILL_SECONDS * 1000)):
+            raise StateError(f"container init still running {KILL_SECONDS:g} s after SIGKILL")
+    finally:
+        os.close(pidfd)
+
+
+def remove(ctx: Context, container: Container) -> None:
+    """Remove cgroups and record of a container whose init has ended, then run its poststop hooks.
+
+    Processes that outlived init, where it had no pid namespace of its own, are killed. A poststop hook that fails is a
+    warning (runtime-spec, lifecycle, step 13). The container is closed. Raises CgroupError, StateError, KernelError.
+    """
+    record = container.record
+    if record.same_boot:
+        manager = reopen(record.cgroup)
+        if manager.pids(all=True):
+            manager.kill_all()
+            _wait_empty(manager)
+        manager.destroy()
+    container.remove()
+    container.close()
+    _poststop(ctx, record)
+
+
+def _wait_empty(manager: Manager) -> None:
+    deadline = time.monotonic() + KILL_SECONDS
+    while manager.pids(all=True) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _poststop(ctx: Context, record: Record) -> None:
+    for hook in record.hooks.get("poststop") or ():
+        try:
+            run_hooks("poststop", [hook], hook_state(record, "stopped", 0))
+        except PyruncError as error:
+            ctx.log.warning(error.message)

@@ -1,0 +1,26 @@
+"""``create``: everything but the program itself, which waits for `start`."""
+
+from __future__ import annotations
+
+from pyrunc.errors import PyruncError
+from pyrunc.runtime.creation import Creation, Options, check_console
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.log import Context
+
+
+def create(ctx: Context, id: str, **settings: Any) -> None:
+    """Make the container `id`; `settings` are those of `creation.Options`.
+
+    Raises any PyruncError, and then leaves no cgroup, mount, process or file behind.
+    """
+    try:
+        creation = Creation(ctx, id, Options(**settings))
+        check_console(creation.bundle.config["process"], creation.options.console_socket, detached=True)
+        creation.make()
+        creation.container.close()
+    except PyruncError as error:
+        raise error.within("unable to start container process" if error.stage == "setup" else "create failed")

@@ -1,0 +1,67 @@
+"""``run``: create and start in one, and unless detached wait and clean up."""
+
+from __future__ import annotations
+
+from pyrunc.errors import PyruncError
+from pyrunc.runtime.after import end, poststart, remove
+from pyrunc.runtime.creation import Creation, Options, check_console
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.log import Context
+
+
+def run(ctx: Context, id: str, *, detach: bool, keep: bool, no_subreaper: bool, **settings: Any) -> int:
+    """The exit status of the container's program, or 0 with `detach`. `keep` leaves the stopped container.
+
+    Raises as `create` does; a poststart hook that fails stops and removes the container.
+    """
+    options = Options(**settings, waits=False)
+    try:
+        creation = Creation(ctx, id, options)
+        check_console(creation.bundle.config["process"], options.console_socket, detached=detach)
+        if detach:
+            _start(ctx, creation)
+            creation.container.close()
+            return 0
+        return _foreground(ctx, creation, keep=keep, subreaper=not no_subreaper)
+    except PyruncError as error:
+        raise error.within("unable to start container process" if error.stage == "setup" else "run failed")
+
+
+def _start(ctx: Context, creation: Creation) -> int:
+    child = creation.make()
+    if creation.record.hooks.get("poststart"):
+        poststart(ctx, creation.container)
+    return child.pid
+
+
+def _foreground(ctx: Context, creation: Creation, *, keep: bool, subreaper: bool) -> int:
+    from pyrunc.launch.foreground import Foreground, become_subreaper
+
+    if subreaper:
+        become_subreaper()
+    with Foreground() as foreground:
+        pid = _start(ctx, creation)
+        # Others may now kill, exec into and look at it; nobody else deletes a container that runs.
+        creation.container.unlock()
+        status = foreground.wait(pid, creation.console)
+    if not keep:
+        _clean_up(ctx, creation)
+    if creation.container.fd >= 0:
+        creation.container.close()
+    return status
+
+
+def _clean_up(ctx: Context, creation: Creation) -> None:
+    """Unless somebody else has deleted it meanwhile."""
+    from pyrunc.errors import ContainerMissing
+
+    try:
+        creation.container.lock()
+    except ContainerMissing:
+        return
+    end(ctx, creation.container)
+    remove(ctx, creation.container)
