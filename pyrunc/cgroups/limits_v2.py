@@ -65,7 +65,8 @@ def _refuse_v1_only(resources: dict[str, Any]) -> None:
         ("network", "priorities"),
     ):
         value = (resources.get(section) or {}).get(name)
-        if value and not (name == "swappiness" and value == -1):
+        # For swappiness 0 is a wish and -1 is none.
+        if value not in (None, -1) if name == "swappiness" else value:
             path = f"{RESOURCES}{section}.{name}"
             raise UnsupportedError(f"{path}: cgroup v2 has nothing like it", config_path=path)
     if (resources.get("memory") or {}).get("useHierarchy") is False:

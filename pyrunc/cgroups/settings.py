@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 RESOURCES = "linux.resources."
+_MAX = (1 << 64) - 1
 
 
 class Setting:
@@ -43,6 +44,9 @@ class Setting:
         self.file = file
         self.value = str(value)
         self.property = RESOURCES + property
+        if isinstance(value, int) and abs(value) > _MAX:
+            # The kernel's parser would take what is left of it after an overflow.
+            raise ConfigError([(self.property, f"{value} does not fit into 64 bits")])
         self.other = (other[0], str(other[1])) if other else None
         self.optional = optional
 
