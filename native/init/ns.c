@@ -133,13 +133,16 @@ EXECUTOR(SESSION) {
     return r < 0 ? fail(AT_SETSID, r, NULL) : 0;
 }
 
-/* possessor: all but setattr; user: view, read, search. As an empty session keyring has them, plus the user's search. */
-#define KEYRING_PERMISSIONS 0x1f0b0000
+/* possessor: all; user: view, read, link, as a new session keyring has them, and search. */
+#define KEYRING_PERMISSIONS 0x3f1b0000
 
+/* s: name; v: it is made here, not found, and gets its permissions */
 EXECUTOR(KEYRING) {
     long ring = sys(__NR_keyctl, KEYCTL_JOIN_SESSION_KEYRING, op_text(op, 0), 0, 0, 0);
     if (ring < 0)
         return fail(AT_JOINKEYRING, ring, NULL);
+    if (!op->v[0])
+        return 0;
     long r = sys(__NR_keyctl, KEYCTL_SETPERM, ring, KEYRING_PERMISSIONS, 0, 0);
     return r < 0 ? fail(AT_JOINKEYRING, r, "set permissions") : 0;
 }

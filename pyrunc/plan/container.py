@@ -102,7 +102,7 @@ def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, r
         plan.append(ops.unshare(ns.at["cgroup"], CGROUP))
     plan.append(ops.session())
     if request.new_keyring:
-        plan.append(ops.keyring(f"_ses.{request.id}"))
+        plan.append(ops.keyring(f"_ses.{request.id}", new=True))
     if "network" in ns.new:
         plan.append(ops.loopback(ns.at["network"]))
     return plan

@@ -35,7 +35,7 @@ def compile_exec(
         plan.append(ops.fork())
     plan += [ops.open_root(), ops.session()]
     if new_keyring:
-        plan.append(ops.keyring(f"_ses.{id}"))
+        plan.append(ops.keyring(f"_ses.{id}", new=False))
     plan += terminal(process, bind=False)
     umask = (process.get("user") or {}).get("umask")
     if umask is not None:

@@ -110,8 +110,8 @@ def session() -> Op:
     return Op(c.OP_SESSION, "")
 
 
-def keyring(name: Text) -> Op:
-    return Op(c.OP_KEYRING, "", (_b(name),), (), c.TOLERATE_ENOSYS)
+def keyring(name: Text, *, new: bool) -> Op:
+    return Op(c.OP_KEYRING, "", (_b(name),), (new,), c.TOLERATE_ENOSYS)
 
 
 def loopback(at: str) -> Op:

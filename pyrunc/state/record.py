@@ -45,7 +45,7 @@ class Record:
 
     __slots__ = (
         *("id", "bundle", "rootfs", "hostname", "oci_version", "annotations", "created", "owner", "rootless", "terminal"),
-        *("namespaces", "cgroup", "systemd_cgroup", "hooks", "external_descriptors"),
+        *("namespaces", "cgroup", "systemd_cgroup", "hooks", "external_descriptors", "keyring", "ops"),
         *("stage", "pid", "start", "creator_pid", "creator_start", "boot"),
     )
 
@@ -67,6 +67,8 @@ class Record:
         systemd_cgroup: bool = False,
         hooks: Hooks | None = None,
         external_descriptors: list[str] | None = None,
+        keyring: bool = True,
+        ops: int = 0,
         stage: str = CREATING,
         pid: int = 0,
         start: int = 0,
@@ -89,6 +91,8 @@ class Record:
         self.systemd_cgroup = systemd_cgroup
         self.hooks: Hooks = hooks or {}
         self.external_descriptors = external_descriptors or []
+        self.keyring = keyring
+        self.ops = ops
         self.stage = stage
         self.pid = pid
         self.start = start
@@ -134,6 +138,8 @@ class Record:
             "cgroup": self.cgroup,
             "systemd_cgroup": self.systemd_cgroup,
             "hooks": self.hooks,
+            "keyring": self.keyring,
+            "ops": self.ops,
             "stage": self.stage,
             "creator_pid": self.creator_pid,
             "creator_start": self.creator_start,
@@ -161,6 +167,8 @@ class Record:
             systemd_cgroup=_member(top, "systemd_cgroup", bool, False),
             hooks=_hooks(_member(top, "hooks", dict, {})),
             external_descriptors=_items(_member(top, "external_descriptors", list, []), str, "external_descriptors"),
+            keyring=_member(top, "keyring", bool, True),
+            ops=_number(top, "ops") if "ops" in top else 0,
             stage=_member(top, "stage", str),
             pid=_number(top, "init_process_pid"),
             start=_number(top, "init_process_start"),

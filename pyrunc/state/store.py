@@ -152,6 +152,10 @@ class Container:
         if not os.path.samestat(named, os.fstat(self.fd)):
             raise ContainerMissing(_MISSING)
 
+    def unlock(self) -> None:
+        """Let other commands have the container while this one goes on with it, as a foreground `run` does."""
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+
     def make_fifos(self) -> tuple[int, int]:
         """Make EXEC_FIFO and EXEC_REPLY, of mode 0600, and open both for reading and writing, close-on-exec.
 
