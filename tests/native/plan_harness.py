@@ -102,6 +102,27 @@ def sh(script: str) -> list[Op]:
     return [op("PIVOT"), *command("sh", "-c", script)]
 
 
+def host(*argv: str) -> list[Op]:
+    """The end of a plan that changes no root: this program of the host's busybox."""
+    return [*command("/bin/busybox", *argv)[:-1], op("EXEC", ["busybox", *argv], [], v=[1 + len(argv), 0])]
+
+
+PROC = op("MOUNT", "proc", "/proc", ["source=proc"], v=[NOSUID | NODEV | NOEXEC, 0, c.MODE_REALDIR])
+
+
+def tmpfs(path: str, *options: str, attributes: int = 0, propagation: int = 0, mode: int = 0) -> Op:
+    """A new tmpfs at path."""
+    return op("MOUNT", "tmpfs", path, ["source=tmpfs", *options], v=[attributes, propagation, mode])
+
+
+Attributes = tuple[int, int]
+
+
+def bind(source: object, path: str, *, top: Attributes = (0, 0), below: Attributes = (0, 0), to: int = 0, mode: int = 0) -> Op:
+    """A bind mount with attributes (set, cleared) of itself and of all that is mounted below."""
+    return op("BIND", str(source), path, v=[*top, *below, to, mode])
+
+
 @dataclass(frozen=True)
 class Message:
     """What pyrunc-init said; `fds` came with it and are the receiver's to close."""
