@@ -12,8 +12,9 @@
 
 static bool is_device(int fd, uint32_t type, uint32_t major, uint32_t minor) {
     struct statx st;
-    return path_statx(fd, &st) == 0 && (st.stx_mode & S_IFMT) == type && st.stx_rdev_major == major &&
-           st.stx_rdev_minor == minor;
+    if (path_statx(fd, &st) < 0 || (st.stx_mode & S_IFMT) != type)
+        return false;
+    return type == S_IFIFO || (st.stx_rdev_major == major && st.stx_rdev_minor == minor);
 }
 
 /* The kernel's encoding of a device number for mknod(2). */
@@ -34,7 +35,7 @@ EXECUTOR(DEVICE) {
     if (fd < 0)
         return fail(AT_MKNOD, fd, NULL);
     long r = 0;
-    if (type != S_IFIFO && !is_device(fd, type, major, minor))
+    if (!is_device(fd, type, major, minor))
         r = fail(AT_EXISTS, EEXIST, "it is not this device");
     else if (made == 0 && (r = sys(__NR_fchownat, fd, "", op->v[3], op->v[4], AT_EMPTY_PATH)) < 0)
         r = fail(AT_CHOWN, r, NULL);
