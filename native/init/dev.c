@@ -76,23 +76,39 @@ EXECUTOR(SYMLINK) {
     return r < 0 && (r != -EEXIST || op->v[0]) ? fail(AT_LINK, r, NULL) : 0;
 }
 
+/* The character device at path, or a negative errno. It is looked at before it is opened, because that alone may do
+ * something (a watchdog starts), and again after, because the name may lead elsewhere by then. */
+static int open_device(const char *path, uint64_t flags, uint32_t major, uint32_t minor) {
+    int fd = -1;
+    for (int use = 0; use < 2; use++) {
+        fd_close(&fd);
+        fd = path_in_root(path, (use ? flags : O_PATH) | O_NOFOLLOW, 0);
+        if (fd < 0)
+            return fd;
+        if (!is_device(fd, S_IFCHR, major, minor)) {
+            fd_close(&fd);
+            return -EINVAL;
+        }
+    }
+    return fd;
+}
+
 /* stdio that is the host's /dev/null becomes the container's: the host's inode is none of the container's business. */
 EXECUTOR(NULL_STDIO) {
     (void)op;
-    int null = -1, result = 0;
-    for (int fd = 0; fd < 3 && result == 0; fd++) {
+    int null = -1;
+    long r = 0;
+    for (int fd = 0; fd < 3 && r >= 0; fd++) {
         if (!is_device(fd, S_IFCHR, 1, 3))
             continue;
         if (null < 0)
-            null = path_in_root("/dev/null", O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
-        if (null < 0)
-            return null == -ENOENT || null == -ENOTDIR ? 0 : fail(AT_NOTDEVNULL, null, NULL);
-        long r = is_device(null, S_IFCHR, 1, 3) ? sys(__NR_dup3, null, fd, 0) : -EINVAL;
-        if (r < 0)
-            result = fail(AT_NOTDEVNULL, r, NULL);
+            null = open_device("/dev/null", O_RDWR, 1, 3);
+        if (null == -ENOENT || null == -ENOTDIR)
+            return 0;
+        r = null < 0 ? null : sys(__NR_dup3, null, fd, 0);
     }
     fd_close(&null);
-    return result;
+    return r < 0 ? fail(AT_NOTDEVNULL, r, NULL) : 0;
 }
 
 /* v: uid. The caller's files may be read-only, on a file system of somebody else's, or not ours: then they stay. */
@@ -110,19 +126,15 @@ EXECUTOR(OWN_STDIO) {
 
 /* The multiplexer of the container's own devpts, by number and file system (CVE-2025-52565). */
 static int open_ptmx(void) {
-    int fd = -1;
-    for (int use = 0; use < 2; use++) { /* looked at before it is opened, and again after */
+    static const char path[] = "/dev/pts/ptmx";
+    int dir = path_in_root("/dev/pts", O_PATH | O_DIRECTORY, 0);
+    int fd = dir < 0 ? dir : path_is_fs(dir, DEVPTS_MAGIC) ? open_device(path, O_RDWR | O_NOCTTY, 5, 2) : -EINVAL;
+    fd_close(&dir);
+    if (fd >= 0 && !path_is_fs(fd, DEVPTS_MAGIC)) {
         fd_close(&fd);
-        fd = path_in_root("/dev/pts/ptmx", use ? O_RDWR | O_NOCTTY | O_NONBLOCK : O_PATH | O_NOFOLLOW, 0);
-        if (fd < 0)
-            return fail(AT_PTMX, fd, NULL);
-        if (!is_device(fd, S_IFCHR, 5, 2) || !path_is_fs(fd, DEVPTS_MAGIC)) {
-            fd_close(&fd);
-            return fail(AT_PTMX, EINVAL, "/dev/pts/ptmx is not the multiplexer of a devpts");
-        }
+        fd = -EINVAL;
     }
-    long r = sys(__NR_fcntl, fd, F_SETFL, O_RDWR);
-    return r < 0 ? fail(AT_PTMX, r, NULL) : fd;
+    return fd >= 0 ? fd : fail(AT_PTMX, fd, fd == -EINVAL ? "/dev/pts/ptmx is not the multiplexer of a devpts" : NULL);
 }
 
 static int open_pty(int master, const struct plan_op *op) {
