@@ -199,7 +199,7 @@ int path_parent(const char *path, const char **name) {
         n--;
     *name = path + n;
     if (n >= sizeof parent || !**name)
-        return fail(AT_RESOLVE, n ? ENAMETOOLONG : EINVAL, NULL);
+        return fail(AT_RESOLVE, **name ? ENAMETOOLONG : EINVAL, NULL);
     text_add(parent, n + 1, &at, path);
     return path_target(n > 1 ? parent : "/", TARGET_DIR, false);
 }
