@@ -67,18 +67,28 @@ EXECUTOR(USER) {
     return 0;
 }
 
+static uint64_t bounding_set(void) {
+    uint64_t set = 0;
+    for (int cap = 0; cap < 64; cap++)
+        if (sys(__NR_prctl, PR_CAPBSET_READ, cap, 0, 0, 0) == 1)
+            set |= 1ull << cap;
+    return set;
+}
+
 /* v: effective, permitted, inheritable, ambient. What the kernel or the bounding set does not grant is left out, as
  * the specification asks: the runtime has warned. */
 EXECUTOR(CAPABILITIES) {
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct now[2], want[2];
+    const uint64_t bounding = bounding_set();
     long r = sys(__NR_capget, &header, now);
     if (r < 0)
         return fail(AT_CAPSET, r, NULL);
     for (int i = 0; i < 2; i++) {
         want[i].permitted = (uint32_t)(op->v[1] >> (32 * i)) & now[i].permitted;
         want[i].effective = (uint32_t)(op->v[0] >> (32 * i)) & want[i].permitted;
-        want[i].inheritable = (uint32_t)(op->v[2] >> (32 * i)) & (now[i].inheritable | now[i].permitted);
+        want[i].inheritable = (uint32_t)(op->v[2] >> (32 * i)) &
+                              (now[i].inheritable | (now[i].permitted & (uint32_t)(bounding >> (32 * i))));
     }
     if ((r = sys(__NR_capset, &header, want)) < 0)
         return fail(AT_CAPSET, r, NULL);
