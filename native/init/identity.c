@@ -31,10 +31,10 @@ EXECUTOR(NO_NEW_PRIVS) {
 
 /* s: the filter's instructions; v: SECCOMP_FILTER_FLAG_* */
 EXECUTOR(SECCOMP) {
-    struct sock_fprog program = {
-        .len = (unsigned short)(op_length(op, 0) / sizeof(struct sock_filter)),
-        .filter = (struct sock_filter *)op_text(op, 0),
-    };
+    uint32_t size = op_length(op, 0), count = size / sizeof(struct sock_filter);
+    struct sock_fprog program = {.len = (unsigned short)count, .filter = (struct sock_filter *)op_text(op, 0)};
+    if (size % sizeof(struct sock_filter) || count > BPF_MAXINSNS) /* the kernel's count is of 16 bits */
+        return fail(AT_LOADSECCOMP, EINVAL, NULL);
     long r = sys(__NR_seccomp, SECCOMP_SET_MODE_FILTER, op->v[0], &program);
     return r < 0 ? fail(AT_LOADSECCOMP, r, NULL) : 0;
 }
