@@ -80,7 +80,7 @@ EXECUTOR(HOME) {
                     goto found;
                 begin = i + 1;
             }
-        kept = begin ? length - begin : 0; /* a line longer than the buffer is nobody's */
+        kept = begin || length < sizeof text - 1 ? length - begin : 0; /* a line longer than the buffer is nobody's */
         memmove(text, text + begin, kept);
         if (n <= 0)
             break;
