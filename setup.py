@@ -195,6 +195,7 @@ class BuildInplace(Command):  # type: ignore[misc]
 
 
 setup(
+    license="Apache-2.0",  # not in pyproject.toml, whose form for it differs between Debian 12's setuptools and today's
     cmdclass={"build_py": BuildPy, "build_ext": BuildExt, "build_scripts": BuildScripts, "build_inplace": BuildInplace},
     ext_modules=[
         Extension(
