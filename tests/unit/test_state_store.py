@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -260,7 +261,9 @@ def test_who_holds_the_lock_is_told(store: Store, box: Container, monkeypatch: p
 
 def test_the_lock_goes_with_its_holder(store: Store) -> None:
     store.create("box").close()
-    # A child that outlives the holder must not keep it: the descriptor is close-on-exec.
+    # A child that outlives the holder must not keep it: the descriptor is close-on-exec. It is left to us to collect.
+    prctl, subreaper = ctypes.CDLL(None).prctl, 36
+    prctl(subreaper, 1, 0, 0, 0)
     reader, writer = os.pipe()
     holder = os.fork()
     if holder == 0:
@@ -274,6 +277,8 @@ def test_the_lock_goes_with_its_holder(store: Store) -> None:
         store.open("box", lock=True).close()
     finally:
         os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        prctl(subreaper, 0, 0, 0, 0)
         os.close(reader)
         os.close(writer)
 
@@ -332,8 +337,9 @@ def _contender(root: str, rounds: int, inside: str, faults: multiprocessing.Queu
             except FileExistsError:
                 faults.put("two commands were inside")
             container.save(Record("box", "/b"))
-            container.remove()
+            # Before the removal: after it the ID is free, and the next one may be inside at once.
             os.unlink(inside)
+            container.remove()
             container.close()
     except Exception as error:
         faults.put(repr(error))
@@ -400,7 +406,9 @@ def test_what_is_no_fifo_is_not_used(box: Container, tmp_path: Path) -> None:
 # --- removal
 
 
-def test_everything_of_a_container_is_removed(store: Store, box: Container) -> None:
+def test_everything_of_a_container_is_removed_and_the_record_last(
+    store: Store, box: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = Path(box.path)
     for fd in box.make_fifos():
         os.close(fd)
@@ -410,7 +418,15 @@ def test_everything_of_a_container_is_removed(store: Store, box: Container) -> N
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path / "notify/notify.sock"))
     (path / "notify/deep/file").touch()
+    order: list[str] = []
+    for name in ("unlink", "rmdir"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda name, real=real, **how: (order.append(name), real(name, **how)))
     box.remove()
+    monkeypatch.undo()
+    assert order[-2:] == [STATE_FILE, box.path]
+    names = {"exec.fifo", EXEC_REPLY, "config.json", ".state.json.99", "notify", "deep", "notify.sock", "file"}
+    assert sorted(order[:-2]) == sorted(names)
     assert os.listdir(store.root) == []
 
 
