@@ -332,7 +332,7 @@ def errno_filter(number: int, error: int) -> bytes:
     ])  # fmt: skip
 
 
-UNAME, SETHOSTNAME = {"x86_64": (63, 170)}.get(platform.machine(), (160, 161))
+SETHOSTNAME = {"x86_64": 170}.get(platform.machine(), 161)
 
 
 def eventually(condition: Callable[[], object], seconds: float = 5.0) -> bool:
