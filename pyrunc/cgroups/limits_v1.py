@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from ..errors import ConfigError, UnsupportedError
-from .settings import RESOURCES, Setting, device_number, page_size, plain
+from .settings import RESOURCES, Setting, device_value, page_size, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,12 +124,12 @@ def _block_io(section: dict[str, Any]) -> list[list[Setting]]:
     for index, entry in enumerate(section.get("weightDevice") or []):
         for name, file in (("weight", "weight_device"), ("leafWeight", "leaf_weight_device")):
             if entry.get(name):
-                value = f"{device_number(entry)} {entry[name]}"
-                groups.append([_weight(file, value, f"blockIO.weightDevice[{index}].{name}")])
+                where = f"blockIO.weightDevice[{index}].{name}"
+                groups.append([_weight(file, device_value(entry, entry[name], where), where)])
     for name, file, _ in THROTTLES:
         for index, entry in enumerate(section.get(name) or []):
-            value = f"{device_number(entry)} {entry['rate']}"
-            groups.append([Setting("blkio", f"blkio.throttle.{file}_device", value, f"blockIO.{name}[{index}]")])
+            where = f"blockIO.{name}[{index}]"
+            groups.append([Setting("blkio", f"blkio.throttle.{file}_device", device_value(entry, entry["rate"], where), where)])
     return groups
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from ..errors import ConfigError, UnsupportedError
 from .limits_v1 import THROTTLES, pids, rdma
-from .settings import RESOURCES, Setting, device_number, file_name, page_size, plain
+from .settings import RESOURCES, Setting, device_value, file_name, page_size, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 CONTROLLERS = ("cpu", "cpuset", "hugetlb", "io", "memory", "pids", "rdma")
@@ -137,25 +138,27 @@ def _cpuset(section: dict[str, Any]) -> list[list[Setting]]:
 def _io(section: dict[str, Any]) -> list[list[Setting]]:
     groups = []
     if section.get("weight"):
-        groups.append([_weight("", section["weight"], "blockIO.weight")])
+        groups.append([_weight(None, section["weight"], "blockIO.weight")])
     for index, entry in enumerate(section.get("weightDevice") or []):
         where = f"blockIO.weightDevice[{index}]"
         if entry.get("leafWeight"):
             raise UnsupportedError(f"{RESOURCES}{where}.leafWeight: cgroup v2 has nothing like it")
         if entry.get("weight"):
-            groups.append([_weight(device_number(entry) + " ", entry["weight"], where + ".weight")])
+            groups.append([_weight(entry, entry["weight"], where + ".weight")])
     for name, _, key in THROTTLES:
         for index, entry in enumerate(section.get(name) or []):
             # v1's 0 takes a limit away; v2 refuses 0.
-            value = f"{device_number(entry)} {key}={entry['rate'] or 'max'}"
-            groups.append([Setting("io", "io.max", value, f"blockIO.{name}[{index}]")])
+            where = f"blockIO.{name}[{index}]"
+            groups.append([Setting("io", "io.max", device_value(entry, f"{key}={entry['rate'] or 'max'}", where), where)])
     return groups
 
 
-def _weight(device: str, weight: int, property: str) -> Setting:
-    """BFQ's weight has v1's range, 1..1000; io.weight, 1..10000, is what blk-iocost offers."""
-    converted = 1 + (weight - 10) * 9999 // 990
-    return Setting("io", "io.bfq.weight", f"{device}{weight}", property, other=("io.weight", f"{device}{converted}"))
+def _weight(entry: Mapping[str, Any] | None, weight: int, property: str) -> Setting:
+    """BFQ's weight has v1's range, 1..1000; io.weight, 1..10000, is blk-iocost's. Without an entry it is the default's."""
+    values: list[object] = [weight, 1 + (weight - 10) * 9999 // 990]
+    if entry is not None:
+        values = [device_value(entry, str(value), property) for value in values]
+    return Setting("io", "io.bfq.weight", values[0], property, other=("io.weight", values[1]))
 
 
 def _hugetlb(section: list[dict[str, Any]]) -> list[list[Setting]]:

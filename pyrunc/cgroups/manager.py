@@ -126,7 +126,9 @@ class Manager:
         for _ in range(5):
             try:
                 os.mkdir(directory, 0o755)
-            except FileNotFoundError:
+            except OSError as error:
+                if error.errno not in files.GONE:
+                    raise
                 try:
                     self._make(os.path.dirname(directory))
                 except FileExistsError:
@@ -140,9 +142,9 @@ class Manager:
     def _refuse_in_use(self, directory: str) -> None:
         count = len(files.processes(directory)) + len(files.processes_below(directory))
         if count:
-            raise StateError(f"container's cgroup is not empty: {count} process(es) found", hint=directory)
+            raise StateError(f"container's cgroup is not empty: {count} process(es) found", hint=f"{directory} is in use")
         if directory == self._primary() and self.frozen():
-            raise StateError("container's cgroup unexpectedly frozen", hint=directory)
+            raise StateError("container's cgroup unexpectedly frozen", hint=f"thaw {directory}")
 
     def join(self, pid: int, *, below: dict[str, str] | None = None, init: int | None = None) -> None:
         """Move the process `pid` (as the host sees it) into every cgroup.

@@ -79,9 +79,13 @@ def page_size(text: object, property: str) -> str:
     return size
 
 
-def device_number(entry: Mapping[str, Any]) -> str:
-    """``major:minor`` of a per-device entry."""
-    return f"{entry['major']}:{entry['minor']}"
+def device_value(entry: Mapping[str, Any], value: int | str, property: str) -> str:
+    """``major:minor value``, for files that hold a line for each block device."""
+    numbers = entry["major"], entry["minor"]
+    if not all(0 <= number < 1 << 32 for number in numbers):
+        # The kernel's parser would wrap around and take another device.
+        raise ConfigError([(RESOURCES + property, f"{numbers[0]}:{numbers[1]} is no device number")])
+    return f"{numbers[0]}:{numbers[1]} {value}"
 
 
 def write(paths: Mapping[str, str], groups: Iterable[list[Setting]], *, absent: str) -> None:

@@ -488,6 +488,33 @@ def test_destroy_gives_up_on_the_living(
     process.wait()
 
 
+def test_many_at_once_below_one_new_parent(container_id: str) -> None:
+    """Each removes the parents that it made while others are about to make their cgroups there."""
+    faults: list[BaseException] = []
+
+    def churn(number: int) -> None:
+        try:
+            for _ in range(10):
+                config = {"linux": {"cgroupsPath": f"/{container_id}/pod/{number}"}}
+                manager = cgroups.select(config, "x", rootless=False)
+                manager.create()
+                manager.destroy()
+        except BaseException as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=churn, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for hierarchy in HOST.hierarchies:
+        # Made by one, left because another was still in it.
+        for path in (Path(hierarchy.mount, container_id, "pod"), Path(hierarchy.mount, container_id)):
+            if path.exists():
+                path.rmdir()
+    assert faults == []
+
+
 DEVICE_TRIES = """
 import os, sys
 sys.stdin.readline()

@@ -239,6 +239,10 @@ def test_what_the_other_version_has(compile_limits: Compile, resources: dict[str
         ({"hugepageLimits": [{"pageSize": "MB", "limit": 1}]}, "hugepageLimits[0].pageSize"),
         ({"hugepageLimits": [{"pageSize": "02MB", "limit": 1}]}, "hugepageLimits[0].pageSize"),
         ({"hugepageLimits": [{"pageSize": "\u0662MB", "limit": 1}]}, "hugepageLimits[0].pageSize"),
+        ({"blockIO": {"weightDevice": [{"major": (1 << 32) + 8, "minor": 0, "weight": 10}]}}, "blockIO.weightDevice[0].weight"),
+        ({"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": -1, "rate": 1}]}}, "blockIO.throttleReadBpsDevice[0]"),
+        ({"hugepageLimits": [{"pageSize": "2MB", "limit": 1 << 64}]}, "hugepageLimits[0]"),
+        ({"pids": {"limit": -(1 << 70)}}, "pids.limit"),
         ({"rdma": {"mlx\nother": {"hcaHandles": 1}}}, "rdma"),
     ],
 )
