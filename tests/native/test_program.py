@@ -233,8 +233,8 @@ def test_the_wait_for_start(init: int, rootfs: Path, fifos: Fifos, preserve: int
         with Init(init, plan, passed=list(fifos.slots.values()), preserve=kept) as process:
             process.until(c.MSG_DONE)
             assert process.receive() is None  # the socket is closed: the runtime may go
+            assert eventually(lambda: sorted(held(process.pid)) == list(range(3 + preserve + 2)))
             got = held(process.pid)
-            assert sorted(got) == list(range(3 + preserve + 2))
             assert [got[3 + preserve], got[4 + preserve]] == [str(path) for path in fifos.paths]
             os.write(fifos.go, b"1")
             assert eventually(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n")
