@@ -7,7 +7,7 @@ The order is a contract: docs/architecture.md says for each step what it must co
 
 from __future__ import annotations
 
-from pyrunc.config.names import NAMESPACES, PROPAGATION, sysctl_path
+from pyrunc.config.names import MS_PRIVATE, MS_REC, MS_UNBINDABLE, NAMESPACES, PROPAGATION, sysctl_path
 from pyrunc.errors import ConfigError
 from pyrunc.plan import ops
 from pyrunc.plan.devices import compile_devices
@@ -93,8 +93,8 @@ def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, r
         plan.append(ops.become_root("linux.uidMappings", keep_groups=host.single_map))
     if flags := ns.flags():
         plan.append(ops.unshare("linux.namespaces", flags))
-    if offsets := linux.get("timeOffsets"):
-        plan.append(ops.time_offsets("linux.timeOffsets", _time_offsets(offsets)))
+    if offsets := _time_offsets(linux.get("timeOffsets") or {}):
+        plan.append(ops.time_offsets("linux.timeOffsets", offsets))
     if ns.private("pid") or ns.private("time"):
         plan.append(ops.fork())
     plan.append(ops.sync(SYNC_CGROUP))
@@ -109,9 +109,9 @@ def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, r
 
 
 def _time_offsets(offsets: dict[str, Any]) -> str:
-    """The lines of /proc/PID/timens_offsets, time_namespaces(7)."""
-    lines = [f"{clock} {offset.get('secs') or 0} {offset.get('nanosecs') or 0}\n" for clock, offset in offsets.items()]
-    return "".join(lines)
+    """The lines of /proc/PID/timens_offsets, time_namespaces(7), for the clocks that there are."""
+    found = [(clock, offsets[clock]) for clock in ("monotonic", "boottime") if offsets.get(clock)]
+    return "".join([f"{clock} {offset.get('secs') or 0} {offset.get('nanosecs') or 0}\n" for clock, offset in found])
 
 
 def _hooks(config: dict[str, Any], name: str, state: tuple[str, str], env: Sequence[str]) -> list[Op]:
