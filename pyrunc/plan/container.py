@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pyrunc.config.names import MS_PRIVATE, MS_REC, MS_UNBINDABLE, NAMESPACES, PROPAGATION, sysctl_path
 from pyrunc.errors import ConfigError
+from pyrunc.kernel.json import dumps
 from pyrunc.plan import ops
 from pyrunc.plan.devices import compile_devices
 from pyrunc.plan.encode import Plan
@@ -189,7 +190,7 @@ def _settings(config: dict[str, Any], linux: dict[str, Any]) -> list[Op]:
     if config.get("domainname"):
         plan.append(ops.domainname("domainname", config["domainname"]))
     for key, value in (linux.get("sysctl") or {}).items():
-        plan.append(ops.sysctl(f"linux.sysctl.{key}", sysctl_path(key), value))
+        plan.append(ops.sysctl(f"linux.sysctl[{dumps(key)}]", sysctl_path(key), value))
     for i, path in enumerate(linux.get("readonlyPaths") or ()):
         plan.append(ops.readonly_path(f"linux.readonlyPaths[{i}]", path))
     for i, path in enumerate(linux.get("maskedPaths") or ()):
