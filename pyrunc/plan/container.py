@@ -31,6 +31,8 @@ JOIN_ORDER = ("user", "ipc", "uts", "network", "pid", "cgroup", "time", "mount")
 """User first, for the rights in the others; mount last, because paths mean something else after it."""
 
 DEFAULT_UMASK = 0o022
+HOOK_TIMEOUT_MAX = 1 << 60
+"""Milliseconds; the executor adds it to the clock, where config.json may have 2^63 seconds."""
 
 
 class Namespaces:
@@ -121,7 +123,7 @@ def _hooks(config: dict[str, Any], name: str, state: tuple[str, str], env: Seque
     for i, hook in enumerate((config.get("hooks") or {}).get(name) or ()):
         path = hook["path"]
         hook_env = hook["env"] if hook.get("env") is not None else env
-        timeout = (hook.get("timeout") or 0) * 1000
+        timeout = min((hook.get("timeout") or 0) * 1000, HOOK_TIMEOUT_MAX)
         plan.append(ops.hook(f"hooks.{name}[{i}]", path, hook.get("args") or [path], hook_env, state, timeout))
     return plan
 

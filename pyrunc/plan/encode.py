@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from _struct import Struct
 
+from pyrunc.errors import UnsupportedError
 from pyrunc.plan import opcodes as c
 
 TYPE_CHECKING = False
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 _HEADER = Struct("=IHHIIIiHH12s")
 _OP = Struct("=HH5I6Q")
 _LENGTH = Struct("=I")
-_MASK = (1 << 64) - 1
+_TWO_64 = 1 << 64
+_PRESERVE_MAX = 0xFFFF
 
 
 class Plan:
@@ -35,8 +37,12 @@ class Plan:
 def encode(plan: Plan, parent: int) -> bytearray:
     """The plan for a pyrunc-init whose parent is the process `parent` (0: any).
 
-    A value may be negative; the executor sees its two's complement. Raises OverflowError when something is too large.
+    A value may be negative; the executor sees its two's complement. Raises UnsupportedError for a plan that is too large.
     """
+    if len(plan.ops) > c.PLAN_MAX_OPS:
+        raise UnsupportedError(f"the configuration needs {len(plan.ops)} operations, more than {c.PLAN_MAX_OPS} are not supported")
+    if plan.preserve > _PRESERVE_MAX:
+        raise UnsupportedError(f"{plan.preserve} file descriptors to pass on, more than {_PRESERVE_MAX} are not supported")
     text = bytearray(4)  # so that no string has the offset 0, which means "none"
     known: dict[bytes, int] = {}
     records = [b""]
@@ -50,15 +56,13 @@ def encode(plan: Plan, parent: int) -> bytearray:
                 offset = known[string] = len(text)
                 text += _LENGTH.pack(len(string)) + string + b"\0"
             offsets[i] = offset
-        values = [value & _MASK for value in op.values]
+        values = [value if value >= 0 else value + _TWO_64 for value in op.values]
         values += [0] * (c.PLAN_VALUES - len(values))
         records.append(_OP.pack(op.code, op.tolerate, *offsets, *values))
-    if len(plan.ops) > c.PLAN_MAX_OPS:
-        raise OverflowError(f"a plan of {len(plan.ops)} operations is more than {c.PLAN_MAX_OPS}")
     text_at = _HEADER.size + _OP.size * len(plan.ops)
     size = text_at + len(text)
     if size > c.PLAN_MAX_SIZE:
-        raise OverflowError(f"a plan of {size} bytes is more than {c.PLAN_MAX_SIZE}")
+        raise UnsupportedError(f"the configuration needs a plan of {size} bytes, more than {c.PLAN_MAX_SIZE} are not supported")
     records[0] = _HEADER.pack(
         c.PLAN_MAGIC, c.PLAN_VERSION, plan.preserve, size, len(plan.ops), text_at, parent,
         len(plan.passed), 0, bytes(plan.passed),
