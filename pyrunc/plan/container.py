@@ -137,9 +137,11 @@ def _root(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, request
     at = "linux.rootfsPropagation"
     propagation = PROPAGATION[linux.get("rootfsPropagation") or "rslave"]
     mounts = compile_mounts(config.get("mounts") or (), request.bundle, request.cgroup_view)
-    # The old root takes it with all below, so that what is mounted here shows outside only when that was asked for.
-    plan = [ops.propagate(at, "/", [propagation | 0x4000])]
-    plan.append(ops.root("root.path", request.rootfs, private_parent=propagation & PROPAGATION["shared"] != 0))
+    # The old root takes it with all below, so that what is mounted here shows outside only when that was asked for. From
+    # an unbindable one nothing could be cloned, so the new root alone becomes so.
+    outer = MS_PRIVATE if propagation & MS_UNBINDABLE else propagation
+    plan = [ops.propagate(at, "/", [outer | MS_REC])]
+    plan.append(ops.root("root.path", request.rootfs, private_parent=outer & MS_SHARED != 0))
     plan += mounts.ops
     if not mounts.dev_is_bind:
         plan += compile_devices(linux, host, user_namespace=ns.private("user"))
