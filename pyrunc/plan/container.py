@@ -142,9 +142,12 @@ def _root(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, request
     outer = MS_PRIVATE if propagation & MS_UNBINDABLE else propagation
     plan = [ops.propagate(at, "/", [outer | MS_REC])]
     plan.append(ops.root("root.path", request.rootfs, private_parent=outer & MS_SHARED != 0))
+    # What is made has the mode that is asked for; the caller's umask, which may be any, is nobody's business inside.
+    plan.append(ops.umask("", 0))
     plan += mounts.ops
     if not mounts.dev_is_bind:
         plan += compile_devices(linux, host, user_namespace=ns.private("user"))
+    plan.append(ops.umask("", DEFAULT_UMASK))
     plan += _host_hooks(config)
     plan += _hooks(config, "createContainer", request.state("creating"), request.environment)
     if request.pivot:
