@@ -153,7 +153,7 @@ def _root(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, request
     if request.pivot:
         plan.append(ops.pivot())
     else:
-        plan += [ops.hide(path) for path in host.proc_mounts if not _below(path, request.rootfs)]
+        plan += [ops.hide(path) for path in _outermost(host.proc_mounts) if not _below(path, request.rootfs)]
         plan.append(ops.move_root())
     if linux.get("rootfsPropagation"):
         plan.append(ops.root_propagation(at, [propagation]))
@@ -188,6 +188,11 @@ def _given(config: dict[str, Any], dotted: str) -> bool:
 
 def _below(path: str, parent: str) -> bool:
     return path == parent or path.startswith(parent.rstrip("/") + "/")
+
+
+def _outermost(paths: Sequence[str]) -> list[str]:
+    """Without those below another one, which go with it: a container's procfs has several bound over parts of itself."""
+    return [path for path in paths if not any(path != other and _below(path, other) for other in paths)]
 
 
 def _settings(config: dict[str, Any], linux: dict[str, Any]) -> list[Op]:
