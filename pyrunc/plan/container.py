@@ -136,6 +136,8 @@ def _host_hooks(config: dict[str, Any]) -> list[Op]:
 def _root(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, request: Request, host: Host) -> list[Op]:
     at = "linux.rootfsPropagation"
     propagation = PROPAGATION[linux.get("rootfsPropagation") or "rslave"]
+    if propagation & MS_PRIVATE and not request.pivot:
+        raise ConfigError([(at, "private is not safe with --no-pivot: the host's mounts stay below the root, and busy")])
     mounts = compile_mounts(config.get("mounts") or (), request.bundle, request.cgroup_view)
     # The old root takes it with all below, so that what is mounted here shows outside only when that was asked for. From
     # an unbindable one nothing could be cloned, so the new root alone becomes so.
@@ -169,12 +171,8 @@ def _root(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, request
 
 def _shared_root(config: dict[str, Any], request: Request) -> list[Op]:
     """Without a mount namespace nothing may be mounted or made: it would stay on the host."""
-    faults = [(name, "needs a mount namespace") for name in ("mounts", "root.readonly") if _given(config, name)]
-    if config["process"].get("terminal"):
-        faults.append(("process.terminal", "needs a mount namespace"))
-    if (config.get("hooks") or {}).get("createContainer"):
-        faults.append(("hooks.createContainer", "needs a mount namespace"))
-    if faults:
+    names = ("mounts", "root.readonly", "process.terminal", "hooks.createContainer", "linux.devices", "linux.rootfsPropagation")
+    if faults := [(name, "needs a mount namespace") for name in names if _given(config, name)]:
         raise ConfigError(faults)
     return [ops.open_root("root.path", request.rootfs), *_host_hooks(config), ops.enter_root()]
 
