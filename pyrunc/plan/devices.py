@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from os.path import normpath
-
+from pyrunc.config.rules.text import clean
 from pyrunc.plan import ops
 
 TYPE_CHECKING = False
@@ -36,7 +35,7 @@ def compile_devices(linux: dict[str, Any], host: Host, *, user_namespace: bool) 
         path: ("linux.devices", S_IFCHR | 0o666, major, minor, 0, 0) for path, major, minor in DEFAULT_DEVICES
     }
     for i, device in enumerate(linux.get("devices") or ()):
-        path = normpath(device["path"])
+        path = clean(device["path"])
         if path in MADE_BY_US:
             continue
         mode = device.get("fileMode")
