@@ -7,7 +7,7 @@ The order is a contract: docs/architecture.md says for each step what it must co
 
 from __future__ import annotations
 
-from pyrunc.config.names import MS_PRIVATE, MS_REC, MS_UNBINDABLE, NAMESPACES, PROPAGATION, sysctl_path
+from pyrunc.config.names import MS_PRIVATE, MS_REC, MS_SHARED, MS_UNBINDABLE, NAMESPACES, PROPAGATION, sysctl_path
 from pyrunc.errors import ConfigError
 from pyrunc.kernel.json import dumps
 from pyrunc.plan import ops
