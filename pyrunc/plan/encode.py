@@ -40,7 +40,7 @@ def encode(plan: Plan, parent: int) -> bytearray:
     A value may be negative; the executor sees its two's complement. Raises UnsupportedError for a plan that is too large.
     """
     if len(plan.ops) > c.PLAN_MAX_OPS:
-        raise UnsupportedError(f"the configuration needs {len(plan.ops)} operations, more than {c.PLAN_MAX_OPS} are not supported")
+        raise UnsupportedError(f"the plan has {len(plan.ops)} operations, more than {c.PLAN_MAX_OPS} are not supported")
     if plan.preserve > _PRESERVE_MAX:
         raise UnsupportedError(f"{plan.preserve} file descriptors to pass on, more than {_PRESERVE_MAX} are not supported")
     text = bytearray(4)  # so that no string has the offset 0, which means "none"
@@ -62,7 +62,7 @@ def encode(plan: Plan, parent: int) -> bytearray:
     text_at = _HEADER.size + _OP.size * len(plan.ops)
     size = text_at + len(text)
     if size > c.PLAN_MAX_SIZE:
-        raise UnsupportedError(f"the configuration needs a plan of {size} bytes, more than {c.PLAN_MAX_SIZE} are not supported")
+        raise UnsupportedError(f"the plan has {size} bytes, more than {c.PLAN_MAX_SIZE} are not supported")
     records[0] = _HEADER.pack(
         c.PLAN_MAGIC, c.PLAN_VERSION, plan.preserve, size, len(plan.ops), text_at, parent,
         len(plan.passed), 0, bytes(plan.passed),
