@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 FSCONFIG_MAX = 255
 """Bytes of a value that fsconfig(2) takes; overlay's lowerdir is often longer and goes through mount(2)."""
 
-MS_FLAGS = {
-    "ro": 0x1, "nosuid": 0x2, "nodev": 0x4, "noexec": 0x8, "sync": 0x10, "mand": 0x40, "dirsync": 0x80,
-    "silent": 0x8000, "iversion": 0x800000, "lazytime": 0x2000000,
-}  # fmt: skip
+MS_FLAGS = {"ro": 0x1, "sync": 0x10, "mand": 0x40, "dirsync": 0x80, "lazytime": 0x2000000}
 ATTR_TO_MS = ((0x1, 0x1), (0x2, 0x2), (0x4, 0x4), (0x8, 0x8), (0x10, 0x400), (0x20, 0x1000000), (0x80, 0x800), (0x200000, 0x100))
 """MOUNT_ATTR_* to MS_* for mount(2)."""
 
@@ -50,7 +47,8 @@ def compile_mounts(mounts: Sequence[dict[str, Any]], bundle: str, view: Sequence
         options = parse(mount.get("options"))
         target = normpath("/" + mount["destination"].lstrip("/"))
         if options.remount:
-            raise UnsupportedError(f"{at} ({target}): the option remount is not supported by this version of pyrunc", config_path=at)
+            what = "the option remount is not supported by this version of pyrunc"
+            raise UnsupportedError(f"{at} ({target}): {what}", config_path=at)
         if options.bind:
             _bind(result, at, mount, target, options, bundle)
         elif mount.get("type") == "cgroup":
@@ -82,33 +80,29 @@ def _bind(result: Mounts, at: str, mount: dict[str, Any], target: str, options: 
 
 def _file_system(result: Mounts, at: str, mount: dict[str, Any], target: str, options: MountOptions) -> None:
     fs = mount["type"]
-    attributes, flags = options.attr_set, options.sb_flags
+    attributes, data = _plain(options), _key_values(options.data)
     mode = _mode(target)
     if fs in ("proc", "sysfs"):
         mode |= MODE_REALDIR
     if fs == "tmpfs":
         mode |= MODE_COPYUP if options.tmpcopyup else 0
-        mode |= 0 if any(word.startswith("mode=") for word in options.data) else MODE_DIRMODE
+        mode |= 0 if any(word.startswith("mode=") for word in data) else MODE_DIRMODE
     if attributes & MOUNT_ATTR_RDONLY and (fs == "tmpfs" or target == "/dev"):
         # It must take mount points, devices and links first.
         attributes &= ~MOUNT_ATTR_RDONLY
-        flags = [flag for flag in flags if flag != "ro"]
         result.late_readonly.append(ops.readonly_mount(at, target))
+    flags = [flag for flag in options.sb_flags if flag != "ro" or attributes & MOUNT_ATTR_RDONLY]
     source = mount.get("source") or fs
-    if any(len(word) > FSCONFIG_MAX for word in options.data):
+    words = [f"source={source}", *flags, *data]
+    if any(len(word.encode("utf-8", "surrogateescape")) > FSCONFIG_MAX for word in words):
         result.ops.append(_by_mount(at, fs, target, source, options, attributes, flags, mode))
-        return
-    words = [f"source={source}", *(flag for flag in flags if flag != "silent" and flag != "loud"), *_key_values(options.data)]
-    result.ops.append(ops.mount(at, fs, target, words, attributes, options.propagation, mode))
-    if options.rec_set or options.rec_clr:
-        _recursive(result, at, options, target)
+    else:
+        result.ops.append(ops.mount(at, fs, target, words, attributes, options.propagation, mode))
 
 
-def _recursive(result: Mounts, at: str, options: MountOptions, target: str) -> None:
-    """A new file system has nothing below it yet: a recursive attribute is a plain one."""
-    mount = result.ops[-1]
-    attributes, *rest = mount.values
-    mount.values = ((attributes | options.rec_set) & ~(options.rec_clr & ~options.rec_set), *rest)
+def _plain(options: MountOptions) -> int:
+    """The attributes of a new mount: it has nothing below it, so a recursive one is a plain one."""
+    return options.attr_set & ~options.rec_clr | options.rec_set
 
 
 def _key_values(data: Sequence[str]) -> list[str]:
@@ -127,20 +121,31 @@ def _by_mount(
 
 def _cgroup(result: Mounts, at: str, target: str, options: MountOptions, view: Sequence[Leg]) -> None:
     """The container's own cgroups: cgroup2 itself, or on v1 a tmpfs with a directory for each hierarchy."""
+    attributes = _plain(options)
     for leg in view:
         place = normpath(join(target, leg.target))
+        words = [f"source={leg.source}", *_key_values([leg.data])]
         if leg.kind == "tmpfs":
-            attributes = options.attr_set & ~MOUNT_ATTR_RDONLY
-            words = [f"source={leg.source}", *_key_values([leg.data])]
-            result.ops.append(ops.mount(at, "tmpfs", place, words, attributes, options.propagation, 0))
-            if options.attr_set & MOUNT_ATTR_RDONLY:
+            result.ops.append(ops.mount(at, "tmpfs", place, words, attributes & ~MOUNT_ATTR_RDONLY, options.propagation, 0))
+            if attributes & MOUNT_ATTR_RDONLY:
                 result.late_readonly.append(ops.readonly_mount(at, place))
         elif leg.kind == "bind":
-            mode = MODE_RECURSIVE if options.recursive else 0
-            attributes = (options.attr_set, options.attr_clr)
-            result.ops.append(ops.bind(at, leg.source, place, attributes=attributes, propagation=options.propagation, mode=mode))
+            _bind_cgroup(result, at, leg.source, place, options)
         elif leg.kind == "symlink":
             result.ops.append(ops.symlink(at, place, leg.source))
         else:
-            words = [f"source={leg.source}", *_key_values([leg.data])]
-            result.ops.append(ops.mount(at, leg.kind, place, words, options.attr_set, options.propagation, MODE_REALDIR))
+            result.ops.append(ops.mount(at, leg.kind, place, words, attributes, options.propagation, MODE_REALDIR))
+
+
+def _bind_cgroup(result: Mounts, at: str, source: str, place: str, options: MountOptions) -> None:
+    result.ops.append(
+        ops.bind(
+            at,
+            source,
+            place,
+            attributes=(options.attr_set, options.attr_clr),
+            below=(options.rec_set, options.rec_clr),
+            propagation=options.propagation,
+            mode=MODE_RECURSIVE if options.recursive else 0,
+        )
+    )
