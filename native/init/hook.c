@@ -37,7 +37,8 @@ static _Noreturn void become_hook(const struct plan_op *op, char **argv, char **
     unsigned long none = 0;
     signal_set(SIGPIPE, SIG_DFL);
     sys(__NR_rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof none);
-    sys(__NR_fchdir, init.slot[SLOT_ROOT]);
+    if (sys(__NR_fchdir, init.slot[SLOT_ROOT]) < 0) /* closed by WAIT */
+        sys(__NR_chdir, "/");
     if (sys(__NR_dup3, pipes[0], 0, 0) >= 0 && sys(__NR_dup3, pipes[3], 1, 0) >= 0 && sys(__NR_dup3, pipes[5], 2, 0) >= 0) {
         sys(__NR_close_range, 3, ~0u, 0);
         sys(__NR_execve, op_text(op, 0), argv, env);
