@@ -29,7 +29,7 @@ NATIVE = ROOT / "native"
 SHIM = NATIVE / "shim"
 sys.path.insert(0, str(ROOT))
 
-from native import build_shim, gen_consts  # noqa: E402
+from native import build_shim, bundle, gen_consts  # noqa: E402
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 INIT_FLAGS = [
@@ -111,9 +111,6 @@ def build_products(package: Path, *, fresh: bool) -> None:
     for name, (build, patterns) in PRODUCTS.items():
         sources = [source for pattern in patterns for source in ROOT.glob(pattern)]
         output = package / name
-        if not sources and not fresh:
-            print(f"pyrunc: skipped {name}: {patterns[0]} is not there yet")
-            continue
         if fresh or not output.exists() or output.stat().st_mtime < max(source.stat().st_mtime for source in sources):
             build(output)
 
@@ -151,6 +148,7 @@ class BuildPy(build_py):  # type: ignore[misc]
         build_products(package, fresh=True)
         for schema in sorted(ROOT.glob("spec/*.schema.json")):
             write(package / "schemas" / schema.name, schema.read_bytes())
+        write(package / bundle.FILE, bundle.make(package))
 
 
 class BuildExt(build_ext):  # type: ignore[misc]
@@ -189,8 +187,7 @@ class BuildInplace(Command):  # type: ignore[misc]
             write(ROOT / "build/pyrunc", launcher([""]), 0o755)
             command = self.reinitialize_command("build_ext", inplace=True)
             command.ensure_finalized()
-            if build_shim.topics(SHIM, ".c"):
-                command.run()
+            command.run()
             build_products(ROOT / "pyrunc", fresh=False)
 
 

@@ -166,7 +166,7 @@ def loaded(cli: Cli, tmp_path: Path) -> Callable[..., set[str]]:
         command = [str(program), ":".join(paths), str(report), "--root", str(cli.root), *args]
         # The container keeps its stdio: no pipe whose end we would wait for.
         with open(tmp_path / "output", "w+") as output:
-            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=60, check=True)
+            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=20, check=True)
             output.seek(0)
             code, *names = report.read_text().split("\n")
             assert int(code) == status, output.read()
