@@ -171,10 +171,10 @@ DESCRIPTIONS: dict[int, Callable[[Op], str]] = {
 }
 
 SUBJECTS = {  # op -> index of the string that names in a message what it was about
-    c.OP_OPEN_NS: 0, c.OP_SETNS: 0, c.OP_PROPAGATE: 0, c.OP_ROOT: 0, c.OP_OPEN_ROOT: 0, c.OP_MOUNT: 1, c.OP_MOUNT_DATA: 1,
-    c.OP_BIND: 1, c.OP_DEVICE: 0, c.OP_BIND_DEVICE: 0, c.OP_SYMLINK: 0, c.OP_HOOK: 0, c.OP_HIDE: 0, c.OP_MAKE_CWD: 0, c.OP_READONLY_MOUNT: 0,
-    c.OP_READONLY_PATH: 0, c.OP_MASK_PATH: 0, c.OP_HOSTNAME: 0, c.OP_DOMAINNAME: 0, c.OP_SYSCTL: 0, c.OP_CHDIR: 0,
-    c.OP_OOM_SCORE: 0,
+    c.OP_OPEN_NS: 0, c.OP_SETNS: 0, c.OP_OOM_SCORE: 0, c.OP_PROPAGATE: 0, c.OP_ROOT: 0, c.OP_OPEN_ROOT: 0, c.OP_MOUNT: 1,
+    c.OP_MOUNT_DATA: 1, c.OP_BIND: 1, c.OP_DEVICE: 0, c.OP_BIND_DEVICE: 0, c.OP_SYMLINK: 0, c.OP_HOOK: 0, c.OP_HIDE: 0,
+    c.OP_MAKE_CWD: 0, c.OP_READONLY_MOUNT: 0, c.OP_READONLY_PATH: 0, c.OP_MASK_PATH: 0, c.OP_HOSTNAME: 0, c.OP_DOMAINNAME: 0,
+    c.OP_SYSCTL: 0, c.OP_CHDIR: 0,
 }  # fmt: skip
 
 
@@ -190,7 +190,17 @@ def show(plan: Plan, form: str) -> str:
 
         return json.dumps([_as_json(i, op) for i, op in enumerate(plan.ops)], indent=2, ensure_ascii=True)
     width = max(len(op.at) for op in plan.ops)
-    return "\n".join(f"{i:3}  {op.at:{width}}  {_printable(describe(op))}" for i, op in enumerate(plan.ops)) + "\n"
+    return "\n".join(f"{i:3}  {op.at:{width}}  {one_line(describe(op))}" for i, op in enumerate(plan.ops)) + "\n"
+
+
+def one_line(text: str) -> str:
+    """`text` with escapes for what cannot be printed: file names, a hook's output and the kernel's words may hold anything."""
+    return "".join([char if char.isprintable() else _escape(char) for char in text])
+
+
+def _escape(char: str) -> str:
+    number = ord(char)
+    return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else ascii(char)[1:-1]
 
 
 def _as_json(index: int, op: Op) -> dict[str, Any]:
@@ -199,35 +209,39 @@ def _as_json(index: int, op: Op) -> dict[str, Any]:
     return {**entry, "tolerate": tolerated} if tolerated else entry
 
 
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
 def failure(op: Op, place: int, errno: int, detail: str) -> PyruncError:
-    """The error of an op that failed at `place` in native/init."""
+    """The error of an op that failed at `place` in native/init; `detail` is what the child, a file system or a hook said."""
+    detail = detail.strip()
     if op.code == c.OP_HOOK:
         error: PyruncError = _hook_failure(op, place, errno, detail)
     elif op.code in (c.OP_LOOKUP, c.OP_EXEC):
         error = _executable_failure(op, place, errno)
     else:
         subject = f" ({op.text(SUBJECTS[op.code])})" if op.code in SUBJECTS else ""
-        tried = c.PLACES.get(place, "")
-        if op.code == c.OP_MOUNT and place in (c.AT_FSMOUNT, c.AT_FSCREATE, c.AT_ATTACH):
-            tried = f"mount {op.text(0)}"
-        detail = f" {detail}" if detail and place != c.AT_NSTYPE else ""
-        error = SetupError(f"{op.at or op.name.lower()}{subject}: {tried}{detail}", errno, config_path=op.at or None)
+        error = SetupError(f"{op.at or op.name.lower()}{subject}: {_tried(op, place, detail)}", errno)
+    error.args = (one_line(error.message),)
     error.op, error.stage, error.errno = op.name.lower(), "setup", errno or None
     error.config_path = op.at or None
     return error
 
 
+def _tried(op: Op, place: int, detail: str) -> str:
+    tried = c.PLACES.get(place) or describe(op)
+    if op.code in (c.OP_MOUNT, c.OP_MOUNT_DATA) and place in (c.AT_FSMOUNT, c.AT_FSCREATE, c.AT_ATTACH):
+        tried, detail = f"mount {op.text(0)}", detail and f": {detail}"
+    elif detail:
+        detail = f" {detail}"
+    return tried + detail
+
+
 def _hook_failure(op: Op, place: int, errno: int, detail: str) -> HookError:
     name = op.at.partition(".")[2].replace("[", " hook #").rstrip("]")
+    said = detail.replace("\n, stderr: ", ", stderr: ")
     if place == c.AT_HOOKTIME:
-        detail = f"hook ran past specified timeout of {op.value(0) / 1000:.1f}s{detail}"
+        said = f"hook ran past specified timeout of {op.value(0) / 1000:.1f}s{said}"
     elif place != c.AT_HOOKEXIT:
-        detail = strerror(errno)
-    return HookError(f"error running {name}: {op.text(0)}: {detail}")
+        said = strerror(errno)
+    return HookError(f"error running {name}: {op.text(0)}: {said}")
 
 
 def _executable_failure(op: Op, place: int, errno: int) -> ExecutableError:
