@@ -258,6 +258,35 @@ def test_new_rules_replace_the_program(make: Callable[..., Manager], spawn: Call
     assert "both ok" in attempts(manager, spawn, tmp_path / "node")
 
 
+class Watched:
+    """The shim's library, noting what is called."""
+
+    def __init__(self, lib: Any) -> None:
+        self.lib = lib
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            self.calls.append((name, args))
+            return getattr(self.lib, name)(*args)
+
+        return call
+
+
+def test_there_is_no_moment_with_two_programs_or_none(make: Callable[..., Manager], monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyrunc import _shim
+
+    manager = make()
+    manager.create()
+    manager.apply({})
+    watched = Watched(_shim.lib)
+    monkeypatch.setattr(_shim, "lib", watched)
+    manager.apply_devices({})
+    attached = [args[2] for name, args in watched.calls if name == "shim_bpf_attach_device"]
+    assert len(attached) == 1 and attached[0] >= 0
+    assert "shim_bpf_detach_device" not in [name for name, _ in watched.calls]
+
+
 def test_several_programs_become_one(make: Callable[..., Manager], spawn: Callable[..., Any], tmp_path: Path) -> None:
     from pyrunc._shim import lib
 

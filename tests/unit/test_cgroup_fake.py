@@ -249,6 +249,19 @@ def test_a_link_in_place_of_the_cgroup_is_not_followed(tmp_path: Path) -> None:
         cgroups.reopen(record).join(os.getpid())
 
 
+def test_a_link_is_no_directory_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "real/below").mkdir(parents=True)
+    (tmp_path / "real/below/cgroup.procs").write_text("1\n")
+    (tmp_path / "link").symlink_to("real")
+    assert files.processes_below(str(tmp_path / "real")) == [1]
+    one = cgroups.reopen({"manager": "cgroupfs", "paths": {"": str(tmp_path / "link")}})
+    with pytest.raises(CgroupError, match="open cgroup .*: not a directory"):
+        one.open_for_clone()
+    (tmp_path / "real/cgroup.procs").write_text("")
+    with pytest.raises(CgroupError, match="list the processes of .*: not a directory"):
+        one.pids(all=True)
+
+
 def test_processes_of_other_namespaces_are_not_ours_to_signal(tmp_path: Path) -> None:
     # The kernel shows them as 0, and kill(0) would be our own process group.
     (tmp_path / "cgroup.procs").write_text("0\n0\n")
