@@ -13,7 +13,8 @@ and collected when anything goes wrong.
       takes the pty <-- CONSOLE, fd ------
       rlimits, record <- SYNC READY ------      waits
                    ---- one byte -------->      user, capabilities, seccomp, looks the program up
-      returns      <--- DONE -------------      waits for `start`            (create)
+                   <--- DONE -------------      lets go of the runtime       (create)
+      returns      <--- end of stream ----      waits for `start`            (create)
       returns      <--- end of stream ----      execve(2) closed the socket  (run, exec)
       fails        <--- ERROR op, place, errno, detail, or the end of the stream: the step page names the op
 
@@ -113,6 +114,10 @@ class Child:
             elif message.kind == c.MSG_CONSOLE and fd is not None:
                 on_console(fd)
             elif message.kind == c.MSG_DONE:
+                # Until it has let go of the socket as well, our exit would be its death (PDEATHSIG).
+                data, _ = self._receive()
+                if data:
+                    raise self._failure(Message(data))
                 return None
             else:
                 raise self._failure(message)
