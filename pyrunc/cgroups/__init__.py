@@ -61,21 +61,21 @@ def select(
 
 def reopen(record: object) -> Manager:
     """The manager that `Manager.record` described. Raises StateError for a record that no manager wrote."""
-    if isinstance(record, dict) and record.get("manager") == "disabled":
+    fields = record if isinstance(record, dict) else {}
+    if fields.get("manager") == "disabled":
         from .disabled import Disabled
 
         return Disabled()
-    paths = record.get("paths") if isinstance(record, dict) and record.get("manager") == "cgroupfs" else None
-    if not isinstance(paths, dict) or not all(_sound(path) for path in paths.values()):
+    paths, rootless = fields.get("paths"), bool(fields.get("rootless"))
+    if fields.get("manager") != "cgroupfs" or not isinstance(paths, dict) or not all(map(_sound, paths.values())):
         raise StateError("the record of the container's cgroups is damaged")
-    rootless = bool(record.get("rootless")) if isinstance(record, dict) else False
     if list(paths) == [""]:
         from .v2 import V2
 
-        return V2(paths, rootless=rootless)
+        return V2(paths, rootless=rootless, ours=True)
     from .v1 import V1
 
-    return V1(paths, rootless=rootless)
+    return V1(paths, rootless=rootless, ours=True)
 
 
 def _sound(path: object) -> bool:

@@ -23,7 +23,7 @@ class Disabled(Manager):
     def apply_devices(self, resources: dict[str, Any] | None) -> None:
         return
 
-    def kill_all(self) -> None:
+    def _kill_all(self) -> None:
         return
 
     def oom_kills(self) -> int:

@@ -30,15 +30,17 @@ class Manager:
     """The cgroups of one container. `paths` holds its directory by controller, ``""`` being cgroup2.
 
     With `rootless`, and unless the config names the path (`explicit`), a hierarchy in which we may make no directory is
-    left out of `paths`, and device rules that the kernel does not let us set are let go.
+    left out of `paths`, and device rules that the kernel does not let us set are let go. Until `create` has succeeded the
+    directories may be somebody else's, so without `ours` (a record says that they were made) nothing is killed or removed.
     """
 
     name = "cgroupfs"
 
-    def __init__(self, paths: dict[str, str], *, rootless: bool = False, explicit: bool = True) -> None:
+    def __init__(self, paths: dict[str, str], *, rootless: bool = False, explicit: bool = True, ours: bool = False) -> None:
         self.paths = paths
         self.rootless = rootless
         self._explicit = explicit
+        self._ours = ours
         self._made: list[str] = []
 
     # --- what differs between the versions
@@ -55,8 +57,7 @@ class Manager:
         """Put the device rules in force; without any in the config only the defaults are allowed. Errors as of `apply`."""
         raise NotImplementedError
 
-    def kill_all(self) -> None:
-        """Send SIGKILL to every process of the container's cgroups and those below, also to paused ones. Does not wait."""
+    def _kill_all(self) -> None:
         raise NotImplementedError
 
     def oom_kills(self) -> int:
@@ -107,6 +108,7 @@ class Manager:
         except BaseException:
             self._remove_made()
             raise
+        self._ours = True
 
     def _create(self, directory: str) -> None:
         try:
@@ -204,6 +206,14 @@ class Manager:
         except OSError as error:
             raise CgroupError.of(f"list the processes of {directory}", error) from None
 
+    def kill_all(self) -> None:
+        """Send SIGKILL to every process of the container's cgroups and those below, also to paused ones. Does not wait.
+
+        Raises CgroupError.
+        """
+        if self._ours:
+            self._kill_all()
+
     def destroy(self) -> None:
         """Remove the container's cgroups and whatever it made below them; absence is fine.
 
@@ -211,7 +221,7 @@ class Manager:
         CgroupError. Parents stay, as with runc (they are their creator's, or other containers' too), except those that
         this very object made, once they are empty.
         """
-        left = self.directories()
+        left = self.directories() if self._ours else []
         delay, deadline = 0.001, time.monotonic() + REMOVE_SECONDS
         while left := [directory for directory in left if not _removed(directory)]:
             if time.monotonic() >= deadline:

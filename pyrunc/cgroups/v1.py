@@ -84,7 +84,7 @@ class V1(Manager):
                 return self.paths[name], name == UNIFIED
         return None
 
-    def kill_all(self) -> None:
+    def _kill_all(self) -> None:
         from .freezer import kill, kill_each
 
         stopped = UNIFIED in self.paths and kill(self.paths[UNIFIED])

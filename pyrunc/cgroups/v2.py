@@ -19,9 +19,16 @@ class V2(Manager):
     """
 
     def __init__(
-        self, paths: dict[str, str], *, rootless: bool = False, explicit: bool = True, top: str = "", domain: bool = False
+        self,
+        paths: dict[str, str],
+        *,
+        rootless: bool = False,
+        explicit: bool = True,
+        ours: bool = False,
+        top: str = "",
+        domain: bool = False,
     ) -> None:
-        super().__init__(paths, rootless=rootless, explicit=explicit)
+        super().__init__(paths, rootless=rootless, explicit=explicit, ours=ours)
         self._top = top
         self._domain = domain
 
@@ -74,7 +81,7 @@ class V2(Manager):
         except OSError as error:
             raise CgroupError.of(f"open cgroup {self.paths['']}", error) from None
 
-    def kill_all(self) -> None:
+    def _kill_all(self) -> None:
         from .freezer import kill, kill_each
 
         if not self.paths or kill(self.paths[""]):

@@ -41,8 +41,9 @@ def make(container_id: str) -> Iterator[Callable[..., Manager]]:
 
     yield manager
     for one in made:
-        one.kill_all()
+        cgroups.reopen(one.record()).kill_all()
     for one in made:
+        cgroups.reopen(one.record()).destroy()
         one.destroy()
     for hierarchy in HOST.hierarchies:
         top = Path(hierarchy.mount, container_id)
@@ -366,6 +367,20 @@ def test_a_populated_cgroup_is_refused_and_left_alone(make: Callable[..., Manage
         with pytest.raises(StateError, match=r"^container's cgroup is not empty: 1 process\(es\) found$"):
             attempt()
     assert first.pids() == [process.pid] and all(map(os.path.isdir, first.directories()))
+
+
+def test_what_was_not_created_is_neither_killed_nor_removed(make: Callable[..., Manager], spawn: Callable[..., Any]) -> None:
+    """A create that fails at another's cgroup is undone by the same calls as any other."""
+    first, refused, never = make(), make(), make()
+    first.create()
+    process = spawn()
+    first.join(process.pid)
+    with pytest.raises(StateError):
+        refused.create()
+    for manager in (refused, never):
+        manager.kill_all()
+        manager.destroy()
+    assert process.poll() is None and first.pids() == [process.pid]
 
 
 def test_processes_below_count_as_well(make: Callable[..., Manager], spawn: Callable[..., Any]) -> None:
