@@ -95,7 +95,10 @@ class Manager:
         """
         for directory in self.directories():
             if os.path.isdir(directory):
-                self._refuse_in_use(directory)
+                try:
+                    self._refuse_in_use(directory)
+                except OSError as error:
+                    raise CgroupError.of(f"look into cgroup {directory}", error, config_path="linux.cgroupsPath") from None
 
     def create(self) -> None:
         """Make the directories with their parents; on any error remove again what was made.
@@ -111,6 +114,7 @@ class Manager:
         self._ours = True
 
     def _create(self, directory: str) -> None:
+        before = len(self._made)
         try:
             try:
                 self._make(directory)
@@ -120,6 +124,7 @@ class Manager:
         except OSError as error:
             if error.errno in NOT_PERMITTED and self.rootless and not self._explicit:
                 self.paths = {name: path for name, path in self.paths.items() if path != directory}
+                self._remove_made(keep=before)
                 return
             raise CgroupError.of(f"create cgroup {directory}", error, config_path="linux.cgroupsPath") from None
 
@@ -152,8 +157,8 @@ class Manager:
         """Move the process `pid` (as the host sees it) into every cgroup.
 
         `below` names sub-cgroups by controller, ``"*"`` for all others (exec --cgroup; subgroup.parse makes it); they must
-        exist. With `init`, a cgroup2 that takes no processes because it has given its controllers to children is replaced
-        by that of the container's first process. Raises CgroupError.
+        exist. With `init` and without `below`, a cgroup2 that takes no processes because it has given its controllers to
+        children is replaced by that of the container's first process. Raises CgroupError.
         """
         below = below or {}
         targets = {name: path + below.get(name, below.get("*", "")) for name, path in self.paths.items()}
@@ -161,7 +166,7 @@ class Manager:
             try:
                 _enter(directory, pid)
             except CgroupError as error:
-                if error.errno != EBUSY or init is None or directory != targets.get(""):
+                if error.errno != EBUSY or init is None or below or directory != targets.get(""):
                     raise
                 _enter(_cgroup2_of(init, directory), pid)
 
@@ -231,8 +236,8 @@ class Manager:
             delay = min(delay * 2, 0.1)
         self._remove_made()
 
-    def _remove_made(self) -> None:
-        while self._made:
+    def _remove_made(self, keep: int = 0) -> None:
+        while len(self._made) > keep:
             try:
                 os.rmdir(self._made.pop())
             except OSError:
@@ -259,7 +264,7 @@ def _cgroup2_of(pid: int, top: str) -> str:
     for path in (line[3:] for line in lines if line.startswith("0::")):
         # procfs gives the path from the root of the hierarchy, `top` from the root of the file system.
         head = path
-        while head != "/":
+        while len(head) > 1:
             if top.endswith(head):
                 return top + path[len(head) :]
             head = os.path.dirname(head)

@@ -173,6 +173,9 @@ def test_exec_into_a_cgroup_that_has_children_with_controllers(
     monkeypatch.setattr(files, "write", busy)
     with pytest.raises(CgroupError, match="device or resource busy"):
         manager.join(process.pid)
+    with pytest.raises(CgroupError, match="device or resource busy"):
+        # exec --cgroup / insists.
+        manager.join(process.pid, below={"*": ""}, init=init.pid)
     manager.join(process.pid, init=init.pid)
     assert place(process.pid) == place(init.pid)
 

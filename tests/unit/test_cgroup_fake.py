@@ -203,6 +203,27 @@ def test_rootless_keeps_the_hierarchies_it_may_use(tmp_path: Path, monkeypatch: 
     one.apply({})
 
 
+def test_rootless_leaves_no_directory_that_it_cannot_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(leaf: str, prefix: str) -> None:
+        raise PermissionError(errno.EACCES, "")
+
+    monkeypatch.setattr(v1, "_fill_cpuset", fill)
+    for name in ("pids", "cpuset"):
+        (tmp_path / name).mkdir()
+    host = Layout([Hierarchy(f"{tmp_path}/{name}", (name,), "/") for name in ("pids", "cpuset")])
+    one = cgroups.select({}, "id", rootless=True, host=host)
+    one.create()
+    assert list(one.paths) == ["pids"] and (tmp_path / "pids/id").is_dir() and not (tmp_path / "cpuset/id").exists()
+
+
+def test_a_cgroup_that_cannot_be_looked_into(tmp_path: Path) -> None:
+    (tmp_path / "id/cgroup.procs").mkdir(parents=True)
+    one = cgroups.select({}, "id", rootless=False, host=Layout([Hierarchy(str(tmp_path), ("pids",), "/")]))
+    for attempt in (one.check, one.create):
+        with pytest.raises(CgroupError, match="cgroup .*/id: is a directory"):
+            attempt()
+
+
 def test_device_rules_need_somewhere_to_go(tmp_path: Path) -> None:
     (tmp_path / "id").mkdir()
     one = cgroups.select({}, "id", rootless=False, host=Layout([Hierarchy(str(tmp_path), ("pids",), "/")]))
