@@ -73,7 +73,9 @@
     OP(WAIT, 47) \
     OP(RELEASE, 48) \
     OP(EXEC, 49) \
-    OP(ENTER_ROOT, 50)
+    OP(ENTER_ROOT, 50) \
+    OP(OPEN_CGROUP, 51) \
+    OP(ENTER_CGROUPS, 52)
 
 /* place, number, what was tried there */
 #define PLAN_PLACES(PLACE) \
@@ -151,15 +153,17 @@
     MSG(CONSOLE, 4) \
     MSG(DONE, 5)
 
-/* fd slot, number; namespaces take SLOT_NS and up */
+/* fd slot, number; namespaces take SLOT_NS and up, v1 cgroups SLOT_CGROUP and up */
 #define PLAN_SLOTS(SLOT) \
     SLOT(PROC, 0) \
     SLOT(ROOT, 1) \
     SLOT(GO, 2) \
     SLOT(REPLY, 3) \
     SLOT(PIDFD, 4) \
-    SLOT(NS, 8)
-#define PLAN_NSLOTS 24
+    SLOT(CGROUP2, 5) \
+    SLOT(NS, 8) \
+    SLOT(CGROUP, 16)
+#define PLAN_NSLOTS 48
 
 /* errnos that an op may declare harmless, as bits of plan_op.tolerate */
 #define PLAN_TOLERATED(ERR) \

@@ -29,7 +29,7 @@ EXECUTOR(OPEN_NS) {
         return fail(AT_OPEN, fd, NULL);
     if (!path_is_fs((int)fd, NSFS_MAGIC))
         return fail(AT_NSTYPE, EINVAL, NULL);
-    if (op->v[0] >= PLAN_NSLOTS - SLOT_NS)
+    if (op->v[0] >= SLOT_CGROUP - SLOT_NS)
         return fail(AT_OPEN, EMFILE, NULL);
     init.slot[SLOT_NS + op->v[0]] = (int)fd;
     return 0;
@@ -37,7 +37,7 @@ EXECUTOR(OPEN_NS) {
 
 /* setns(2) refuses with EINVAL an fd that is not of the given type. */
 EXECUTOR(SETNS) {
-    long r = sys(__NR_setns, init.slot[SLOT_NS + op->v[0] % (PLAN_NSLOTS - SLOT_NS)], op->v[1]);
+    long r = sys(__NR_setns, init.slot[SLOT_NS + op->v[0] % (SLOT_CGROUP - SLOT_NS)], op->v[1]);
     return r < 0 ? fail(r == -EINVAL ? AT_NSTYPE : AT_SETNS, r, NULL) : 0;
 }
 
@@ -108,10 +108,15 @@ EXECUTOR(SYSCTL) { return write_proc("sys", op_text(op, 0), op_text(op, 1), op_l
  * the socket after that is the child's, and nothing before. */
 EXECUTOR(FORK) {
     (void)op;
+    struct clone_args args = {.flags = CLONE_PARENT};
     int told[2];
     char go;
     long r = sys(__NR_pipe2, told, O_CLOEXEC);
-    long pid = r < 0 ? r : sys(__NR_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+    if (init.slot[SLOT_CGROUP2] >= 0) { /* born in it, see cgroup.c */
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)init.slot[SLOT_CGROUP2];
+    }
+    long pid = r < 0 ? r : sys(__NR_clone3, &args, sizeof args);
     if (pid < 0)
         return fail(AT_FORK, pid, NULL);
     if (pid > 0) {

@@ -170,6 +170,12 @@ class Manager:
                     raise
                 _enter(_cgroup2_of(init, directory), pid)
 
+    def entry(self) -> tuple[list[str], str | None]:
+        """How a process enters by itself, without the stall that moving another one costs: it writes 0 into these `tasks`
+        files of v1, and is born in this cgroup2 directory (None where there is none)."""
+        tasks = [path + "/tasks" for path in dict.fromkeys(path for name, path in self.paths.items() if name)]
+        return tasks, self.paths.get("")
+
     def open_for_clone(self) -> int | None:
         """A directory descriptor for clone3(CLONE_INTO_CGROUP), to be closed by the caller; None where `join` must do.
 

@@ -35,6 +35,11 @@ def set_child_subreaper() -> None:
     _check(lib.pyrunc_set_child_subreaper())
 
 
+def signals_as_fd() -> int:
+    """Block every signal for good, and read them from this fd instead, 128 bytes each (signalfd(2))."""
+    return _check(lib.pyrunc_signalfd())
+
+
 def sealed_data(name: str, data: bytes | bytearray) -> int:
     """A memfd with `data` that nobody can change, ever."""
     return _check(lib.pyrunc_sealed_data(name.encode(), ffi.from_buffer(data), len(data)))

@@ -95,9 +95,12 @@ class Child:
                 continue
         self.pid = self._first = 0
 
-    def converse(self, answers: dict[int, Callable[[int], None]], on_console: Callable[[int], None]) -> None:
+    def converse(
+        self, answers: dict[int, Callable[[int], None]], on_console: Callable[[int], None], meanwhile: Callable[[], None] | None = None
+    ) -> None:
         """Answer every SYNC by ``answers[point](pid)`` and give the pty's master to `on_console`, until the child is on
-        its own. Raises what the answers raise, and the error that the child reports or died of."""
+        its own. `meanwhile` is called when the child has the longest part of its work before it, mounts and devices.
+        Raises what the answers raise, and the error that the child reports or died of."""
         while True:
             data, fd = self._receive()
             if not data:
@@ -107,6 +110,8 @@ class Child:
                 if message.value in answers:
                     answers[message.value](self.pid)
                 os.write(self._channel, b"\n")
+                if meanwhile and message.value == c.SYNC_CGROUP:
+                    meanwhile()
             elif message.kind == c.MSG_FORKED:
                 self.pid = message.value
                 os.waitpid(self._first, 0)

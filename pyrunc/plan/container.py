@@ -84,6 +84,11 @@ def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, r
     plan = [ops.open_proc()]
     if process.get("oomScoreAdj") is not None:
         plan.append(ops.oom_score("process.oomScoreAdj", process["oomScoreAdj"]))
+    forks = ns.private("pid") or ns.private("time")
+    tasks, cgroup2 = request.cgroup_entry
+    cgroups = open_cgroups(tasks, cgroup2 if forks else None)
+    if ns.private("user"):
+        plan += cgroups  # as the host's root
     joined = [kind for kind in JOIN_ORDER if kind in ns.joined]
     plan += [ops.open_ns(ns.at[kind] + ".path", ns.joined[kind], slot) for slot, kind in enumerate(joined)]
     for slot, kind in enumerate(joined):
@@ -98,9 +103,12 @@ def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, r
         plan.append(ops.unshare("linux.namespaces", flags))
     if offsets := _time_offsets(linux.get("timeOffsets") or {}):
         plan.append(ops.time_offsets("linux.timeOffsets", offsets))
-    if ns.private("pid") or ns.private("time"):
+    if not ns.private("user"):
+        plan += cgroups
+    if forks:
         plan.append(ops.fork())
-    plan.append(ops.sync(SYNC_CGROUP))
+    if tasks:
+        plan.append(ops.enter_cgroups(len(tasks)))
     if "cgroup" in ns.new:
         plan.append(ops.unshare(ns.at["cgroup"], CGROUP))
     plan.append(ops.session())
@@ -108,6 +116,15 @@ def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, r
         plan.append(ops.keyring(f"_ses.{request.id}", new=True))
     if "network" in ns.new:
         plan.append(ops.loopback(ns.at["network"]))
+    return plan
+
+
+def open_cgroups(tasks: Sequence[str], cgroup2: str | None) -> list[Op]:
+    """Wait until the cgroups are there, and open them. A cgroup2 is entered by a fork; without one the runtime moves us."""
+    plan = [ops.sync(SYNC_CGROUP)]
+    plan += [ops.open_cgroup(path, slot, cgroup2=False) for slot, path in enumerate(tasks)]
+    if cgroup2 is not None:
+        plan.append(ops.open_cgroup(cgroup2, 0, cgroup2=True))
     return plan
 
 

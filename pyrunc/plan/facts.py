@@ -18,17 +18,19 @@ class Request:
 
     ``bundle`` and ``rootfs`` are absolute. ``state`` gives for a status the state's JSON for the hooks inside the
     container, before and after the pid. ``environment`` is what createContainer hooks without `env` inherit.
+    ``cgroup_entry`` is how the process enters its cgroups by itself: v1 `tasks` files, and the cgroup2 directory or None.
     ``cgroup_view`` is what a mount of type cgroup shows. ``waits``: the program waits for `start`.
     """
 
     __slots__ = (
-        "bundle", "cgroup_view", "environment", "id", "new_keyring", "pivot", "preserve", "rootfs", "seccomp", "state", "waits",
+        "bundle", "cgroup_entry", "cgroup_view", "environment", "id", "new_keyring", "pivot", "preserve", "rootfs", "seccomp", "state", "waits",
     )  # fmt: skip
 
     def __init__(
         self, id: str, bundle: str, rootfs: str, *, waits: bool, pivot: bool = True, new_keyring: bool = True,
         preserve: int = 0, seccomp: Filter | None = None, state: Callable[[str], tuple[str, str]] = lambda status: ("{}", ""),
         environment: Sequence[str] = (), cgroup_view: Sequence[Leg] = (),
+        cgroup_entry: tuple[Sequence[str], str | None] = ((), None),
     ) -> None:  # fmt: skip
         self.id = id
         self.bundle = bundle
@@ -41,6 +43,7 @@ class Request:
         self.state = state
         self.environment = environment
         self.cgroup_view = cgroup_view
+        self.cgroup_entry = cgroup_entry
 
 
 class Host:

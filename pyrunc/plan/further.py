@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pyrunc.config.names import NAMESPACES
 from pyrunc.plan import ops
+from pyrunc.plan.container import open_cgroups
 from pyrunc.plan.encode import Plan
-from pyrunc.plan.opcodes import SLOT_PIDFD, SYNC_CGROUP, SYNC_READY
+from pyrunc.plan.opcodes import SLOT_PIDFD, SYNC_READY
 from pyrunc.plan.process import identity, terminal
 
 TYPE_CHECKING = False
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def compile_exec(
     process: dict[str, Any], differs: Sequence[str], *, id: str, new_keyring: bool, setgroups: bool,
-    seccomp: Filter | None, preserve: int,
+    seccomp: Filter | None, preserve: int, cgroup_entry: tuple[Sequence[str], str | None] = ((), None),
 ) -> Plan:  # fmt: skip
     """The plan of a checked process; `differs` names the namespaces in which the container is not where the runtime is.
 
@@ -28,10 +29,14 @@ def compile_exec(
     flags = 0
     for kind in differs:
         flags |= NAMESPACES[kind]
-    plan = [ops.sync(SYNC_CGROUP)]
+    forks = flags & (NAMESPACES["pid"] | NAMESPACES["time"]) != 0
+    tasks, cgroup2 = cgroup_entry
+    plan = open_cgroups(tasks, cgroup2 if forks else None)
+    if tasks:
+        plan.append(ops.enter_cgroups(len(tasks)))
     if flags:
         plan.append(ops.join("", flags))
-    if flags & (NAMESPACES["pid"] | NAMESPACES["time"]):
+    if forks:
         plan.append(ops.fork())
     plan += [ops.open_root(), ops.session()]
     if new_keyring:

@@ -184,6 +184,14 @@ def move_root() -> Op:
     return Op(c.OP_MOVE_ROOT, "root.path")
 
 
+def open_cgroup(path: Text, slot: int, *, cgroup2: bool) -> Op:
+    return Op(c.OP_OPEN_CGROUP, "linux.cgroupsPath", (_b(path),), (slot, cgroup2))
+
+
+def enter_cgroups(count: int) -> Op:
+    return Op(c.OP_ENTER_CGROUPS, "linux.cgroupsPath", (), (count,))
+
+
 def enter_root() -> Op:
     return Op(c.OP_ENTER_ROOT, "root.path")
 

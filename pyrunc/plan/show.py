@@ -142,6 +142,8 @@ DESCRIPTIONS: dict[int, Callable[[Op], str]] = {
     c.OP_HIDE: lambda op: f"unmount or cover {op.text(0)}",
     c.OP_PIVOT: lambda op: "pivot into the root and let go of the old one",
     c.OP_MOVE_ROOT: lambda op: "move the root to / and chroot into it",
+    c.OP_OPEN_CGROUP: lambda op: f"open cgroup {op.text(0)}",
+    c.OP_ENTER_CGROUPS: lambda op: f"enter the {op.value(0)} cgroups opened",
     c.OP_ENTER_ROOT: lambda op: "chroot into the root",
     c.OP_ROOT_PROPAGATION: lambda op: f"set propagation of the root to {_propagation(op.value(0))}",
     c.OP_NULL_STDIO: lambda op: "replace stdio that is the host's /dev/null by the container's",
@@ -172,7 +174,7 @@ DESCRIPTIONS: dict[int, Callable[[Op], str]] = {
 
 SUBJECTS = {  # op -> index of the string that names in a message what it was about
     c.OP_OPEN_NS: 0, c.OP_SETNS: 0, c.OP_OOM_SCORE: 0, c.OP_PROPAGATE: 0, c.OP_ROOT: 0, c.OP_OPEN_ROOT: 0, c.OP_MOUNT: 1,
-    c.OP_MOUNT_DATA: 1, c.OP_BIND: 1, c.OP_DEVICE: 0, c.OP_BIND_DEVICE: 0, c.OP_SYMLINK: 0, c.OP_HOOK: 0, c.OP_HIDE: 0,
+    c.OP_MOUNT_DATA: 1, c.OP_BIND: 1, c.OP_OPEN_CGROUP: 0, c.OP_DEVICE: 0, c.OP_BIND_DEVICE: 0, c.OP_SYMLINK: 0, c.OP_HOOK: 0, c.OP_HIDE: 0,
     c.OP_MAKE_CWD: 0, c.OP_READONLY_MOUNT: 0, c.OP_READONLY_PATH: 0, c.OP_MASK_PATH: 0, c.OP_HOSTNAME: 0, c.OP_DOMAINNAME: 0,
     c.OP_SYSCTL: 0, c.OP_CHDIR: 0,
 }  # fmt: skip

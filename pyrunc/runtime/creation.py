@@ -28,6 +28,7 @@ from pyrunc.state.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pyrunc.cgroups.manager import Manager
@@ -122,6 +123,7 @@ class Bundle:
             seccomp=seccomp_filter(ctx, self.linux),
             state=lambda status: split_state(record, status),
             environment=_environment(self.config),
+            cgroup_entry=manager.entry(),
             cgroup_view=view,
         )
         return compile_container(with_listen_fds(self.config), request, self.host)
@@ -197,10 +199,12 @@ class Creation:
         self.options = options
         self.bundle = Bundle(ctx, options)
         self.console = -1
+        self.meanwhile: Callable[[], None] | None = None
         self.manager: Manager
         self.record: Record
         self.container: Container
         self._hooks_begun = False
+        self._forks = self.bundle.namespaces.private("pid") or self.bundle.namespaces.private("time")
 
     def make(self) -> Child:
         """The whole of it, under the container's lock. Raises any PyruncError; then nothing is left."""
@@ -212,9 +216,9 @@ class Creation:
         self.container = Store(self.ctx.root).create(self.id)
         try:
             self._intend()
-            self.manager.create()
-            self.manager.apply(self.bundle.linux.get("resources"))
-            self.container.save(self.record)
+            if self.bundle.rootless:
+                # Where it may not make cgroups the manager does without, and the plan must know.
+                self._make_cgroups()
             return self._launch()
         except BaseException as error:
             self.undo(error)
@@ -243,6 +247,11 @@ class Creation:
         )
         self.container.save(self.record)
 
+    def _make_cgroups(self) -> None:
+        """The limits are in force before the process joins."""
+        self.manager.create()
+        self.manager.apply(self.bundle.linux.get("resources"))
+
     def _launch(self) -> Child:
         plan = self.bundle.plan(self.ctx, self.record, self.options, self.manager)
         self.record.cgroup = self.manager.record()
@@ -253,11 +262,13 @@ class Creation:
             with Child(plan, fifos) as child:
                 answers = {
                     SYNC_MAPS: self._map,
-                    SYNC_CGROUP: self.manager.join,
+                    SYNC_CGROUP: self._join,
                     SYNC_HOOKS: self._run_hooks,
                     SYNC_READY: self._ready,
                 }
-                child.converse(answers, self._take_console)
+                if not self.bundle.rootless:
+                    self._make_cgroups()  # while the child makes its namespaces
+                child.converse(answers, self._take_console, self.meanwhile)
                 if self.options.pidfd_socket:
                     self._send_pidfd(child.pid)
                 if self.options.pid_file:
@@ -275,6 +286,11 @@ class Creation:
             error.args = ("container init was OOM-killed (memory limit too low?)",)
             error.config_path, error.code = "linux.resources.memory.limit", "oom"
         return error
+
+    def _join(self, pid: int) -> None:
+        """The child enters by itself, except a cgroup2 in which no fork of it is born."""
+        if not self._forks:
+            self.manager.join(pid)
 
     def _map(self, pid: int) -> None:
         from pyrunc.launch.idmaps import write_maps

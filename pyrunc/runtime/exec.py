@@ -102,9 +102,8 @@ def exec_(
             return 0
         from pyrunc.launch.foreground import Foreground
 
-        with Foreground() as foreground:
-            pid = execution.launch(*finish)
-            return foreground.wait(pid, execution.console)
+        foreground = Foreground()
+        return foreground.wait(execution.launch(*finish), execution.console)
     except PyruncError as error:
         if error.stage == "setup":
             error.within("unable to start container process")
@@ -146,14 +145,16 @@ class Execution:
             raise WrongStatus(f"cannot exec in a stopped container: {NOT_RUNNING}", STOPPED)
         self._socket = console_socket
         try:
+            differing = self._differing()
             plan = compile_exec(
                 self.process,
-                self._differing(),
+                differing,
                 id=self.record.id,
                 new_keyring=self.record.keyring,
                 setgroups=self._may_set_groups(),
                 seccomp=seccomp_filter(self.ctx, self.config.get("linux") or {}),
                 preserve=self.preserve,
+                cgroup_entry=((), None) if self._moved(differing) else self.manager.entry(),
             )
             with Child(plan, (pidfd,)) as child:
                 child.converse({SYNC_CGROUP: self._join, SYNC_READY: self._ready}, self._take_console)
@@ -191,8 +192,15 @@ class Execution:
         except OSError:
             return True
 
+    def _moved(self, differing: list[str]) -> bool:
+        """Whether the runtime must put the process into the cgroups: into one that the command line names, into a cgroup2
+        that is not entered by a fork, or where the container may have given its own cgroup2's controllers away."""
+        self._move = self._below is not None or list(self.manager.paths) == [""] or not {"pid", "time"} & set(differing)
+        return self._move
+
     def _join(self, pid: int) -> None:
-        self.manager.join(pid, below=self._below, init=self.record.pid)
+        if self._move:
+            self.manager.join(pid, below=self._below, init=self.record.pid)
         score = self.process.get("oomScoreAdj")
         if score is not None:
             path = f"/proc/{pid}/oom_score_adj"

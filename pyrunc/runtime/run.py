@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pyrunc.errors import PyruncError
-from pyrunc.runtime.after import end, poststart, remove
 from pyrunc.runtime.creation import Creation, Options, check_console
 
 TYPE_CHECKING = False
@@ -34,6 +33,8 @@ def run(ctx: Context, id: str, *, detach: bool, keep: bool, no_subreaper: bool, 
 def _start(ctx: Context, creation: Creation) -> int:
     child = creation.make()
     if creation.record.hooks.get("poststart"):
+        from pyrunc.runtime.after import poststart
+
         poststart(ctx, creation.container)
     return child.pid
 
@@ -43,11 +44,12 @@ def _foreground(ctx: Context, creation: Creation, *, keep: bool, subreaper: bool
 
     if subreaper:
         become_subreaper()
-    with Foreground() as foreground:
-        pid = _start(ctx, creation)
-        # Others may now kill, exec into and look at it; nobody else deletes a container that runs.
-        creation.container.unlock()
-        status = foreground.wait(pid, creation.console)
+    creation.meanwhile = _load_what_comes_after
+    foreground = Foreground()
+    pid = _start(ctx, creation)
+    # Others may now kill, exec into and look at it; nobody else deletes a container that runs.
+    creation.container.unlock()
+    status = foreground.wait(pid, creation.console)
     if not keep:
         _clean_up(ctx, creation)
     if creation.container.fd >= 0:
@@ -55,9 +57,15 @@ def _foreground(ctx: Context, creation: Creation, *, keep: bool, subreaper: bool
     return status
 
 
+def _load_what_comes_after() -> None:
+    """The child is at work for some milliseconds, on another processor as likely as not."""
+    import pyrunc.runtime.after  # noqa: F401
+
+
 def _clean_up(ctx: Context, creation: Creation) -> None:
     """Unless somebody else has deleted it meanwhile."""
     from pyrunc.errors import ContainerMissing
+    from pyrunc.runtime.after import end, remove
 
     try:
         creation.container.lock()
