@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import struct
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -80,13 +81,19 @@ def encode(ops: Sequence[Op], *, parent: int = 0, preserve: int = 0, passed: Seq
 
 
 def prelude(rootfs: object, flags: int = NEWUSER | NEWNS | NEWPID | NEWIPC | NEWUTS | NEWNET) -> list[Op]:
-    """Into new namespaces and up to the root, from where mounts can be made."""
+    """Into new namespaces and up to the root, from where mounts can be made.
+
+    The host is in reach until then, and more so of a pyrunc-init with a fault: but for the directory of temporary files it
+    is made read-only in the new mount namespace.
+    """
     ops = [op("OPEN_PROC"), op("UNSHARE", v=[flags, os.geteuid() != 0])]
     if flags & NEWUSER:
         ops += [op("SYNC", v=[c.SYNC_MAPS]), op("BECOME_ROOT", v=[os.geteuid() != 0])]
     if flags & (NEWPID | NEWTIME):
         ops.append(op("FORK"))
-    return [*ops, op("PROPAGATE", "/", v=[PRIVATE | BELOW]), op("ROOT", str(rootfs), v=[1])]
+    temporary = tempfile.gettempdir()
+    ops += [op("PROPAGATE", "/", v=[PRIVATE | BELOW]), op("OPEN_ROOT", "/"), bind(temporary, temporary, mode=c.MODE_RECURSIVE)]
+    return [*ops, op("READONLY_MOUNT", "/"), op("READONLY_MOUNT", "/dev"), op("ROOT", str(rootfs), v=[1])]
 
 
 def command(*argv: str, env: Sequence[str] = ("PATH=/bin",), cwd: str = "/") -> list[Op]:

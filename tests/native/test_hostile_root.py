@@ -21,6 +21,7 @@ from tests.native.plan_harness import (
     NEWNS,
     NEWPID,
     PROC,
+    RDONLY,
     SHARED,
     Init,
     Op,
@@ -96,8 +97,8 @@ def links(outside: Path) -> dict[str, str]:
 OPS: dict[str, Callable[[str], Op]] = {
     "MOUNT": lambda path: tmpfs(path),
     "MOUNT_DATA": lambda path: op("MOUNT_DATA", "tmpfs", path, None, "tmpfs", v=[0, SHARED, 0]),
-    "BIND": lambda path: bind("/etc", path),
-    "BIND of a file": lambda path: bind("/etc/passwd", path + "/new-file"),
+    "BIND": lambda path: bind("/etc", path, top=(RDONLY, 0)),
+    "BIND of a file": lambda path: bind("/etc/passwd", path + "/new-file", top=(RDONLY, 0)),
     "DEVICE": lambda path: op("DEVICE", path + "/node", v=[stat.S_IFCHR | 0o666, 1, 3, 12, 34]),
     "BIND_DEVICE": lambda path: op("BIND_DEVICE", path + "/node", "/dev/null", v=[stat.S_IFCHR, 1, 3]),
     "SYMLINK": lambda path: op("SYMLINK", path + "/link", "text", v=[1]),
@@ -220,6 +221,7 @@ def test_dev_is_a_link_to_a_directory_of_the_hosts(go: Go, rootfs: Path, outside
 
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
+RACED = {errno.ELOOP, errno.EEXIST, errno.EISDIR, errno.EAGAIN, errno.EBUSY}
 ANY = sum(c.TOLERATED)  # what a race may bring about, but ELOOP
 
 
@@ -266,13 +268,7 @@ def test_a_directory_that_turns_into_a_link_and_back(init: int, rootfs: Path, ou
             with Init(init, encode([*prelude(rootfs, REAL), PROC, *tolerant, LOOK])) as process:
                 got = process.finish(at)
             ends["raced" if got.errors else "clean"] += 1
-            assert {error.error for error in got.errors} <= {
-                errno.ELOOP,
-                errno.EEXIST,
-                errno.EISDIR,
-                errno.EAGAIN,
-                errno.EBUSY,
-            }, got
+            assert {error.error for error in got.errors} <= RACED, got
     assert not [path for path in places if path.startswith(str(outside))]
     assert str(rootfs) in places and all(ends.values()), ends
 
