@@ -252,13 +252,13 @@ class Init:
             self.pids.append(message.value)
         return message
 
-    def until(self, kind: int, value: int | None = None) -> Message:
+    def until(self, kind: int, value: int | None = None, maps: str = MINE) -> Message:
         """Answer everything until this message comes, which stays unanswered."""
         while message := self.receive():
             if message.kind == kind and value in (None, message.value):
                 return message
             if message.kind == c.MSG_SYNC:
-                self.answer(message)
+                self.answer(message, maps)
         raise AssertionError(f"no message {c.MESSAGE_NAMES[kind]} came: {self.messages}, exit {self.wait()}")
 
     def answer(self, message: Message, maps: str | None = MINE) -> None:
