@@ -85,10 +85,11 @@ def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, r
     if process.get("oomScoreAdj") is not None:
         plan.append(ops.oom_score("process.oomScoreAdj", process["oomScoreAdj"]))
     forks = ns.private("pid") or ns.private("time")
-    tasks, cgroup2 = request.cgroup_entry
+    tasks, cgroup2 = cgroup_entry(request.cgroup_entry, user=forks and ns.private("user"))
     cgroups = open_cgroups(tasks, cgroup2 if forks else None)
-    if ns.private("user"):
-        plan += cgroups  # as the host's root
+    early = ns.private("user") or "mount" in ns.joined
+    if early:
+        plan += cgroups  # as the host's root, on the host's paths
     joined = [kind for kind in JOIN_ORDER if kind in ns.joined]
     plan += [ops.open_ns(ns.at[kind] + ".path", ns.joined[kind], slot) for slot, kind in enumerate(joined)]
     for slot, kind in enumerate(joined):
@@ -103,7 +104,7 @@ def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, r
         plan.append(ops.unshare("linux.namespaces", flags))
     if offsets := _time_offsets(linux.get("timeOffsets") or {}):
         plan.append(ops.time_offsets("linux.timeOffsets", offsets))
-    if not ns.private("user"):
+    if not early:
         plan += cgroups
     if forks:
         plan.append(ops.fork())
@@ -117,6 +118,13 @@ def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, r
     if "network" in ns.new:
         plan.append(ops.loopback(ns.at["network"]))
     return plan
+
+
+def cgroup_entry(entry: tuple[Sequence[str], str | None], *, user: bool) -> tuple[Sequence[str], str | None]:
+    """What to open of the cgroups. Root of a `user` namespace may not have a child born in a host's cgroup2 (clone3(2) asks
+    who clones), but a file that was opened before keeps the rights of who opened it."""
+    tasks, cgroup2 = entry
+    return ([*tasks, f"{cgroup2}/cgroup.procs"], None) if cgroup2 and user else (tasks, cgroup2)
 
 
 def open_cgroups(tasks: Sequence[str], cgroup2: str | None) -> list[Op]:
