@@ -23,7 +23,8 @@ class Request:
     """
 
     __slots__ = (
-        "bundle", "cgroup_entry", "cgroup_view", "environment", "id", "new_keyring", "pivot", "preserve", "rootfs", "seccomp", "state", "waits",
+        "bundle", "cgroup_entry", "cgroup_view", "environment", "id", "new_keyring", "pivot", "preserve", "rootfs", "seccomp",
+        "state", "waits",
     )  # fmt: skip
 
     def __init__(

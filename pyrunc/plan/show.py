@@ -21,7 +21,7 @@ ATTRIBUTES = {
 }  # fmt: skip
 SYNCS = {
     c.SYNC_MAPS: "the runtime writes the id maps",
-    c.SYNC_CGROUP: "the runtime moves the process into its cgroups",
+    c.SYNC_CGROUP: "the runtime has the cgroups ready",
     c.SYNC_HOOKS: "the runtime runs the prestart and createRuntime hooks",
     c.SYNC_READY: "the runtime sets the rlimits and records the container",
 }
@@ -173,10 +173,10 @@ DESCRIPTIONS: dict[int, Callable[[Op], str]] = {
 }
 
 SUBJECTS = {  # op -> index of the string that names in a message what it was about
-    c.OP_OPEN_NS: 0, c.OP_SETNS: 0, c.OP_OOM_SCORE: 0, c.OP_PROPAGATE: 0, c.OP_ROOT: 0, c.OP_OPEN_ROOT: 0, c.OP_MOUNT: 1,
-    c.OP_MOUNT_DATA: 1, c.OP_BIND: 1, c.OP_OPEN_CGROUP: 0, c.OP_DEVICE: 0, c.OP_BIND_DEVICE: 0, c.OP_SYMLINK: 0, c.OP_HOOK: 0, c.OP_HIDE: 0,
-    c.OP_MAKE_CWD: 0, c.OP_READONLY_MOUNT: 0, c.OP_READONLY_PATH: 0, c.OP_MASK_PATH: 0, c.OP_HOSTNAME: 0, c.OP_DOMAINNAME: 0,
-    c.OP_SYSCTL: 0, c.OP_CHDIR: 0,
+    c.OP_OPEN_NS: 0, c.OP_SETNS: 0, c.OP_OPEN_CGROUP: 0, c.OP_OOM_SCORE: 0, c.OP_PROPAGATE: 0, c.OP_ROOT: 0, c.OP_OPEN_ROOT: 0,
+    c.OP_MOUNT: 1, c.OP_MOUNT_DATA: 1, c.OP_BIND: 1, c.OP_DEVICE: 0, c.OP_BIND_DEVICE: 0, c.OP_SYMLINK: 0, c.OP_HOOK: 0,
+    c.OP_HIDE: 0, c.OP_MAKE_CWD: 0, c.OP_READONLY_MOUNT: 0, c.OP_READONLY_PATH: 0, c.OP_MASK_PATH: 0, c.OP_HOSTNAME: 0,
+    c.OP_DOMAINNAME: 0, c.OP_SYSCTL: 0, c.OP_CHDIR: 0,
 }  # fmt: skip
 
 
