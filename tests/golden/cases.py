@@ -38,6 +38,9 @@ PATHS = {
     "name=systemd": "/sys/fs/cgroup/systemd/c1", "": "/sys/fs/cgroup/unified/c1",
 }  # fmt: skip
 
+ENTRY = (["/sys/fs/cgroup/cpu,cpuacct/c1/tasks", "/sys/fs/cgroup/memory/c1/tasks"], "/sys/fs/cgroup/unified/c1")
+"""How a process enters its cgroups by itself."""
+
 CASES: dict[str, Case] = {}
 
 
@@ -115,7 +118,7 @@ def default_rootless() -> Plan:
 @case
 def docker() -> Plan:
     view = legs(HYBRID, PATHS, private=False)
-    return container(docker_like(), seccomp=FILTER, new_keyring=False, cgroup_view=view, environment=["PATH=/sbin"])
+    return container(docker_like(), seccomp=FILTER, new_keyring=False, cgroup_view=view, cgroup_entry=ENTRY)
 
 
 @case
@@ -181,6 +184,23 @@ def runtime_in_a_user_namespace() -> Plan:
 @case
 def cgroup_namespace() -> Plan:
     return container(minimal(linux=linux("cgroup")), cgroup_view=legs(V2, PATHS, private=True))
+
+
+@case
+def cgroups_entered_as_the_host_s_root() -> Plan:
+    """Before the user namespace, and before a cgroup namespace, whose root they become."""
+    config = minimal(linux=linux("user", "cgroup", uidMappings=MAPS, gidMappings=MAPS))
+    return container(config, cgroup_entry=ENTRY)
+
+
+@case
+def cgroups_entered_before_a_mount_namespace_is_joined() -> Plan:
+    return container(minimal(linux={"namespaces": namespaces("pid", mount="/proc/9/ns/mnt")}), cgroup_entry=ENTRY)
+
+
+@case
+def cgroups_entered_without_a_fork() -> Plan:
+    return container(minimal(linux={"namespaces": namespaces("mount", "cgroup")}), cgroup_entry=ENTRY)
 
 
 @case
@@ -380,6 +400,11 @@ def preserved_fds() -> Plan:
 @case
 def exec_plain() -> Plan:
     return further(process(args=["sh", "-c", "id"]), "pid", "mount", "network", "uts", "ipc")
+
+
+@case
+def exec_enters_cgroups() -> Plan:
+    return further(process(), "pid", "user", cgroup_entry=ENTRY)
 
 
 @case

@@ -38,6 +38,8 @@ SAMPLES: dict[Callable[..., Op], Op] = {
     ops.hide: ops.hide("/proc"),
     ops.pivot: ops.pivot(),
     ops.move_root: ops.move_root(),
+    ops.open_cgroup: ops.open_cgroup("/sys/fs/cgroup/pids/c1/tasks", 1, cgroup2=True),
+    ops.enter_cgroups: ops.enter_cgroups(2),
     ops.enter_root: ops.enter_root(),
     ops.root_propagation: ops.root_propagation("linux.rootfsPropagation", [0x100000]),
     ops.null_stdio: ops.null_stdio(),
