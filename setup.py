@@ -29,7 +29,7 @@ NATIVE = ROOT / "native"
 SHIM = NATIVE / "shim"
 sys.path.insert(0, str(ROOT))
 
-from native import build_shim, bundle, gen_consts  # noqa: E402
+from native import build_shim, gen_consts  # noqa: E402
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 INIT_FLAGS = [
@@ -115,6 +115,12 @@ def build_products(package: Path, *, fresh: bool) -> None:
             build(output)
 
 
+def build_bundle(package: Path) -> None:
+    command = [sys.executable, "-X", "no_debug_ranges", str(NATIVE / "bundle.py"), str(package), str(package / "_hot.bin")]
+    if subprocess.run(command).returncode:
+        fail("the modules cannot be compiled into one file")
+
+
 def launcher(places: list[str]) -> str:
     """The script ``pyrunc``. `places` are where, seen from the prefix of the script's own bin directory, the package may be."""
     interpreter = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
@@ -148,7 +154,7 @@ class BuildPy(build_py):  # type: ignore[misc]
         build_products(package, fresh=True)
         for schema in sorted(ROOT.glob("spec/*.schema.json")):
             write(package / "schemas" / schema.name, schema.read_bytes())
-        write(package / bundle.FILE, bundle.make(package))
+        build_bundle(package)
 
 
 class BuildExt(build_ext):  # type: ignore[misc]

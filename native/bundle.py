@@ -6,11 +6,12 @@ read once; a module's code is unmarshalled when it is imported. The modules them
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import marshal
+import subprocess
+import sys
 from pathlib import Path
-
-FILE = "_hot.bin"
 
 LOADER = '''
 import marshal
@@ -19,7 +20,7 @@ from _frozen_importlib import ModuleSpec
 
 
 class Bundle:
-    """Finds and executes what is in `modules`: name -> (is a package, path below `root`, code)."""
+    """Finds and executes what is in `modules`: name -> (is a package, path below `root`, place in `data`, size)."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):
@@ -38,22 +39,114 @@ class Bundle:
 
     @staticmethod
     def exec_module(module):
-        exec(marshal.loads(modules[module.__name__][2]), module.__dict__)
+        _, _, at, size = modules[module.__name__]
+        exec(marshal.loads(data[at : at + size]), module.__dict__)
+
+
+def preload(names):
+    """Execute modules in an order in which each finds what it imports: without the import system's own work per module.
+
+    All are there from the start, because a package may import its own parts before it is done.
+    """
+    for name in names:
+        package, path, _, _ = modules[name]
+        module = sys.modules[name] = type(sys)(name)
+        module.__file__ = root + "/" + path
+        module.__package__ = name if package else name.rpartition(".")[0]
+        if package:
+            module.__path__ = [module.__file__.rpartition("/")[0]]
+    for name in names:
+        module = sys.modules[name]
+        _, _, at, size = modules[name]
+        parent, _, leaf = name.rpartition(".")
+        exec(marshal.loads(data[at : at + size]), module.__dict__)
+        if parent:
+            setattr(sys.modules[parent], leaf, module)
 
 
 sys.meta_path.insert(0, Bundle)
+for word in sys.argv[1:]:
+    if word in orders:
+        preload(orders[word])
+        break
 '''
 
 
+class Lean(ast.NodeTransformer):
+    """Takes away what is there for type checkers only: a third of what would have to be unmarshalled."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        node.returns = None
+        self.generic_visit(node)
+        return node
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
+        self.generic_visit(node)
+        return ast.copy_location(ast.Assign([node.target], node.value) if node.value else ast.Pass(), node)
+
+    def visit_If(self, node: ast.If) -> ast.stmt:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" and not node.orelse:
+            return ast.copy_location(ast.Pass(), node)
+        self.generic_visit(node)
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.stmt:
+        return ast.copy_location(ast.Pass(), node) if node.module == "__future__" else node
+
+
+COMMANDS = ("create", "start", "state", "kill", "delete", "run", "exec")
+
+
+TRACE = '''
+import sys, _frozen_importlib_external as external
+sys.path.append(sys.argv[1])
+sys.modules["pyrunc._shim"] = shim = type(sys)("pyrunc._shim")
+shim.ffi = shim.lib = None
+plain = external._LoaderBasics.exec_module
+def traced(self, module):
+    plain(self, module)
+    if module.__name__.partition(".")[0] == "pyrunc":
+        print(module.__name__)
+external._LoaderBasics.exec_module = traced
+for name in sys.argv[2:]:
+    __import__(name)
+'''
+
+
+def order_of(command: str, package: Path) -> list[str]:
+    """The modules that `command` always loads, each after those that it imports itself. The shim may not be built yet."""
+    modules = ["pyrunc.cli.main", f"pyrunc.cli.{command}", f"pyrunc.runtime.{command}"]
+    words = [sys.executable, "-ISB", "-c", TRACE, str(package.parent), *modules]
+    return subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+
+
 def make(package: Path) -> bytes:
-    """The content of the file for the built `package`, good for interpreters with this one's magic number."""
+    """The content of the file for the built `package`, good for interpreters with this one's magic number.
+
+    Eight bytes say how long the marshalled (magic number, loader, modules, orders) is, the code objects follow.
+    """
     modules = {}
+    codes = bytearray()
     for path in sorted(package.rglob("*.py")):
         place = path.relative_to(package.parent)
         is_package = place.name == "__init__.py"
         name = ".".join(place.parent.parts if is_package else place.with_suffix("").parts)
-        # Without docstrings, with line numbers: nothing reads the first, the log of a bug needs the second.
-        code = compile(path.read_bytes(), str(place), "exec", dont_inherit=True, optimize=2)
-        modules[name] = (is_package, str(place), marshal.dumps(code))
+        # Without docstrings and types, with line numbers: nothing reads the first, the log of a bug needs the second.
+        tree = Lean().visit(ast.parse(path.read_bytes(), str(place)))
+        code = compile(ast.fix_missing_locations(tree), str(place), "exec", dont_inherit=True, optimize=2)
+        data = marshal.dumps(code)
+        modules[name] = (is_package, str(place), len(codes), len(data))
+        codes += data
     loader = compile(LOADER, "native/bundle.py", "exec", dont_inherit=True, optimize=2)
-    return marshal.dumps((importlib.util.MAGIC_NUMBER, loader, modules))
+    orders = {command: order_of(command, package) for command in COMMANDS}
+    head = marshal.dumps((importlib.util.MAGIC_NUMBER, loader, modules, orders))
+    return len(head).to_bytes(8, "little") + head + codes
+
+
+if __name__ == "__main__":
+    # Without the columns of each instruction (-X no_debug_ranges), which only a traceback with source would show.
+    Path(sys.argv[2]).write_bytes(make(Path(sys.argv[1])))

@@ -32,6 +32,19 @@ def write_atomic(directory: int | str, name: str, data: bytes, mode: int = 0o600
         raise KernelError.of(f"write {prefix}{name}", error) from error
 
 
+def write_new(directory: int, name: str, data: bytes, mode: int = 0o600) -> None:
+    """Make the file `name` with this content, for readers that will not look before it is whole. Raises KernelError."""
+    try:
+        fd = _create(name, mode, directory)
+        try:
+            while data:
+                data = data[os.write(fd, data) :]
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise KernelError.of(f"write {name}", error) from error
+
+
 def read_bounded(path: str, limit: int, *, at: int | None = None) -> bytes:
     """The content of a file of at most `limit` bytes, relative to the directory `at` if given.
 

@@ -16,7 +16,7 @@ from pyrunc.config.names import RLIMITS
 from pyrunc.config.rules import check, unknown_capabilities
 from pyrunc.errors import ConfigError, KernelError, PyruncError, UnsupportedError
 from pyrunc.kernel import sys
-from pyrunc.kernel.files import write_atomic
+from pyrunc.kernel.files import write_atomic, write_new
 from pyrunc.kernel.proc import start_time
 from pyrunc.launch.child import Child, KilledInSetup
 from pyrunc.plan.container import Namespaces, compile_container
@@ -215,7 +215,7 @@ class Creation:
         self.manager.check()
         self.container = Store(self.ctx.root).create(self.id)
         try:
-            self._intend()
+            self.record = self._new_record()
             if self.bundle.rootless:
                 # Where it may not make cgroups the manager does without, and the plan must know.
                 self._make_cgroups()
@@ -224,10 +224,10 @@ class Creation:
             self.undo(error)
             raise
 
-    def _intend(self) -> None:
+    def _new_record(self) -> Record:
         bundle, config, own = self.bundle, self.bundle.config, os.getpid()
         hooks = config.get("hooks") or {}
-        self.record = Record(
+        return Record(
             self.id,
             bundle.path,
             rootfs=bundle.rootfs,
@@ -245,10 +245,10 @@ class Creation:
             creator_pid=own,
             creator_start=start_time(own),
         )
-        self.container.save(self.record)
 
     def _make_cgroups(self) -> None:
-        """The limits are in force before the process joins."""
+        """The record first: it tells `delete --force` what there may be. The limits are in force before the process joins."""
+        self.container.save(self.record)
         self.manager.create()
         self.manager.apply(self.bundle.linux.get("resources"))
 
@@ -256,7 +256,6 @@ class Creation:
         plan = self.bundle.plan(self.ctx, self.record, self.options, self.manager)
         self.record.cgroup = self.manager.record()
         self.record.ops = len(plan.ops)
-        write_atomic(self.container.fd, CONFIG_COPY, self.bundle.text)
         fifos = self.container.make_fifos() if self.options.waits else ()
         try:
             with Child(plan, fifos) as child:
@@ -268,7 +267,7 @@ class Creation:
                 }
                 if not self.bundle.rootless:
                     self._make_cgroups()  # while the child makes its namespaces
-                child.converse(answers, self._take_console, self.meanwhile)
+                child.converse(answers, self._take_console, self._meanwhile)
                 if self.options.pidfd_socket:
                     self._send_pidfd(child.pid)
                 if self.options.pid_file:
@@ -279,6 +278,12 @@ class Creation:
         finally:
             for fd in fifos:
                 os.close(fd)
+
+    def _meanwhile(self) -> None:
+        """The child is at its mounts for some milliseconds, on another processor as likely as not."""
+        write_new(self.container.fd, CONFIG_COPY, self.bundle.text)
+        if self.meanwhile:
+            self.meanwhile()
 
     def _explain(self, error: KilledInSetup) -> PyruncError:
         """A child that was killed was so by the OOM killer, if that killed anything here."""

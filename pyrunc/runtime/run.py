@@ -58,7 +58,7 @@ def _foreground(ctx: Context, creation: Creation, *, keep: bool, subreaper: bool
 
 
 def _load_what_comes_after() -> None:
-    """The child is at work for some milliseconds, on another processor as likely as not."""
+    """What `_clean_up` imports, while the child is at work."""
     import pyrunc.runtime.after  # noqa: F401
 
 
