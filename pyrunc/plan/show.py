@@ -57,7 +57,7 @@ def _with(*parts: tuple[str, str]) -> str:
 
 
 def _mount(op: Op) -> str:
-    source, *options = op.items(2)
+    source, *options = op.items(2) or [""]
     options += _attributes(op.value(0)).split(",")
     shown = ",".join(filter(None, dict.fromkeys(options)))
     return f"mount {op.text(0)} on {op.text(1)}" + _with(
@@ -241,7 +241,7 @@ def _hook_failure(op: Op, place: int, errno: int, detail: str) -> HookError:
     said = detail.replace("\n, stderr: ", ", stderr: ")
     if place == c.AT_HOOKTIME:
         said = f"hook ran past specified timeout of {op.value(0) / 1000:.1f}s{said}"
-    elif place != c.AT_HOOKEXIT:
+    elif place != c.AT_HOOKEXIT or not said:
         said = strerror(errno)
     return HookError(f"error running {name}: {op.text(0)}: {said}")
 
