@@ -29,6 +29,16 @@ static const struct {
 #undef PAIR
 };
 
+/* How many strings an op cannot do without; beyond these an executor asks. */
+static const uint8_t required[COUNT(executors)] = {
+    [OP_OPEN_NS] = 1,    [OP_TIME_OFFSETS] = 1, [OP_OOM_SCORE] = 1,   [OP_PROPAGATE] = 1,     [OP_ROOT] = 1,
+    [OP_OPEN_ROOT] = 1,  [OP_MOUNT] = 2,        [OP_MOUNT_DATA] = 2,  [OP_BIND] = 2,          [OP_DEVICE] = 1,
+    [OP_SYMLINK] = 2,    [OP_BIND_DEVICE] = 2,  [OP_HOOK] = 5,        [OP_HIDE] = 1,          [OP_MAKE_CWD] = 1,
+    [OP_MASK_PATH] = 1,  [OP_READONLY_PATH] = 1, [OP_HOSTNAME] = 1,   [OP_READONLY_MOUNT] = 1, [OP_DOMAINNAME] = 1,
+    [OP_SYSCTL] = 2,     [OP_SECCOMP] = 1,      [OP_CHDIR] = 1,       [OP_LOOKUP] = 1,        [OP_EXEC] = 2,
+    [OP_OPEN_CGROUP] = 1,
+};
+
 int fail(int place, long error, const char *detail) {
     struct failure *f = &init.failure;
     size_t at = 0;
@@ -50,6 +60,8 @@ uint32_t op_length(const struct plan_op *op, int i) {
 }
 
 char **op_vector(const struct plan_op *op, int i, uint64_t count, unsigned extra) {
+    if (count > op_length(op, i)) /* an item is a byte at least, its NUL */
+        return NULL;
     size_t size = (count + extra + 1) * sizeof(char *);
     char **vector = (char **)sys(__NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if ((unsigned long)vector > -4096ul)
@@ -109,8 +121,11 @@ static void load(int fd) {
     for (uint32_t i = 0; i < h->nops; i++) {
         if (init.ops[i].code >= COUNT(executors) || !executors[init.ops[i].code])
             refuse();
-        for (int j = 0; j < PLAN_STRINGS; j++)
+        for (int j = 0; j < PLAN_STRINGS; j++) {
+            if (j < required[init.ops[i].code] && !init.ops[i].s[j])
+                refuse();
             check_text(h, init.ops[i].s[j]);
+        }
     }
 }
 
