@@ -261,6 +261,8 @@ def clean(session: Path, program: Path, before: set[int]) -> list[str]:
     while left := set(children(os.getpid())) - before:
         for pid in left:
             os.kill(pid, signal.SIGKILL)
+        # The init of a pid namespace ends after its last process was collected, which may be for us to do.
+        reap()
         time.sleep(0.01)
     reap()
     for mount in reversed(mounts()):
