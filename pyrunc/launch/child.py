@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "pyrunc-init")
 MESSAGE_SIZE = c.PLAN_MESSAGE_HEAD + c.PLAN_DETAIL
 SIGKILL = 9
+REFUSED = 125
+"""The exit status of pyrunc-init when it finds a fault in what it was started with: see native/init/main.c, refuse()."""
 
 
 class Child:
@@ -63,9 +65,11 @@ class Child:
             os.ftruncate(self._step, 4096)
             fds.append(sys.sealed_program("pyrunc-init", PROGRAM))
             self.pid = self._first = sys.spawn(fds[2], [fds[1], fds[0], self._step, *passed], 3 + plan.preserve)
-        except OSError as error:
+        except BaseException as error:
             self.close()
-            raise KernelError.of("start pyrunc-init", error) from error
+            if isinstance(error, OSError):
+                raise KernelError.of("start pyrunc-init", error) from error
+            raise
         finally:
             for fd in fds:
                 os.close(fd)
@@ -96,46 +100,73 @@ class Child:
         self.pid = self._first = 0
 
     def converse(
-        self, answers: dict[int, Callable[[int], None]], on_console: Callable[[int], None], meanwhile: Callable[[], None] | None = None
-    ) -> None:
+        self, answers: dict[int, Callable[[int], None]], on_console: Callable[[int], None],
+        meanwhile: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
         """Answer every SYNC by ``answers[point](pid)`` and give the pty's master to `on_console`, until the child is on
         its own. `meanwhile` is called when the child has the longest part of its work before it, mounts and devices.
         Raises what the answers raise, and the error that the child reports or died of."""
+        done = False  # said so; but until it has let go of the socket as well, our exit would be its death (PDEATHSIG)
         while True:
-            data, fd = self._receive()
-            if not data:
-                return self._ended()
-            message = Message(data)
+            message, fd = self._receive()
+            if message is None:
+                return None if done else self._ended()
+            if message.kind == c.MSG_CONSOLE and fd is not None:
+                on_console(fd)
+                continue
+            if fd is not None:
+                os.close(fd)
             if message.kind == c.MSG_SYNC:
                 if message.value in answers:
                     answers[message.value](self.pid)
-                os.write(self._channel, b"\n")
+                self._answer()
                 if meanwhile and message.value == c.SYNC_CGROUP:
                     meanwhile()
             elif message.kind == c.MSG_FORKED:
-                self.pid = message.value
-                os.waitpid(self._first, 0)
-                self._first = 0
-            elif message.kind == c.MSG_CONSOLE and fd is not None:
-                on_console(fd)
+                self._forked(message.value)
             elif message.kind == c.MSG_DONE:
-                # Until it has let go of the socket as well, our exit would be its death (PDEATHSIG).
-                data, _ = self._receive()
-                if data:
-                    raise self._failure(Message(data))
-                return None
+                done = True
             else:
                 raise self._failure(message)
 
-    def _receive(self) -> tuple[bytes, int | None]:
+    def _receive(self) -> tuple[Message | None, int | None]:
+        """The next message and the fd that came with it; None at the end."""
         try:
-            return sys.receive(self._channel, MESSAGE_SIZE)
+            data, fd = sys.receive(self._channel, MESSAGE_SIZE)
         except ConnectionResetError:
-            return b"", None
+            return None, None
+        if not data:
+            return None, fd
+        try:
+            return Message(data), fd
+        except ValueError:
+            if fd is not None:
+                os.close(fd)
+            raise _not_understood() from None
+
+    def _answer(self) -> None:
+        try:
+            os.write(self._channel, b"\n")
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # what it said last, or that it is gone, comes next
+
+    def _forked(self, pid: int) -> None:
+        """The process that goes on is the second. We are about to kill or move it, so it must be our child."""
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except (OSError, OverflowError):
+            raise _not_understood() from None
+        if not self._first or pid == self._first:
+            raise _not_understood()
+        self.pid = pid
+        os.waitpid(self._first, 0)
+        self._first = 0
 
     def _failure(self, message: Message) -> PyruncError:
         from pyrunc.plan.show import failure
 
+        if message.kind != c.MSG_ERROR or message.op >= len(self.plan.ops):
+            return _not_understood()
         return failure(self.plan.ops[message.op], message.value, message.error, message.detail)
 
     def _ended(self) -> None:
@@ -143,26 +174,40 @@ class Child:
         at = int.from_bytes(os.pread(self._step, 4, 0), byteorder)
         if at == len(self.plan.ops) - 1:
             return
-        from pyrunc.plan.show import describe
+        from pyrunc.plan.show import describe, one_line
 
         status = self._collect()
+        if at >= len(self.plan.ops):
+            raise _not_understood()
+        op = self.plan.ops[at]
         how = f"was killed by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"ended with status {status >> 8}"
-        op = self.plan.ops[min(at, len(self.plan.ops) - 1)]
-        error = KilledInSetup(f"pyrunc-init {how} while it was to {describe(op)}")
+        if status >> 8 == REFUSED:
+            how = "refused its plan"
+        error = KilledInSetup(f"pyrunc-init {how} while it was to {one_line(describe(op))}")
         error.signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         error.op, error.stage, error.config_path = op.name.lower(), "setup", op.at or None
         raise error
 
     def _collect(self) -> int:
-        status = 0
-        for pid in (self._first, self.pid):
-            if pid:
-                try:
-                    status = os.waitpid(pid, 0)[1] or status
-                except ChildProcessError:
-                    continue
-        self.pid = self._first = 0
+        """The status of the process that closed the stream. It is ending already: being killed changes nothing, but one
+        that only closed its socket must not hold us up."""
+        pid, status = self.pid, 0
+        if pid:
+            try:
+                os.kill(pid, SIGKILL)
+                status = os.waitpid(pid, 0)[1]
+            except (ProcessLookupError, ChildProcessError):
+                pass
+        self.pid = self._first if self._first != pid else 0
+        self.kill()
         return status
+
+
+def _not_understood() -> PyruncError:
+    """A bug of ours, or somebody else has got hold of the socket."""
+    error = PyruncError("pyrunc-init sent a message that is not understood")
+    error.stage = "setup"
+    return error
 
 
 class KilledInSetup(PyruncError):
