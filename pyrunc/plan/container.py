@@ -85,7 +85,7 @@ def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, r
     if process.get("oomScoreAdj") is not None:
         plan.append(ops.oom_score("process.oomScoreAdj", process["oomScoreAdj"]))
     forks = ns.private("pid") or ns.private("time")
-    tasks, cgroup2 = cgroup_entry(request.cgroup_entry, user=forks and ns.private("user"))
+    tasks, cgroup2 = enterable(request.cgroup_entry, user=forks and ns.private("user"))
     cgroups = open_cgroups(tasks, cgroup2 if forks else None)
     early = ns.private("user") or "mount" in ns.joined
     if early:
@@ -120,7 +120,7 @@ def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, r
     return plan
 
 
-def cgroup_entry(entry: tuple[Sequence[str], str | None], *, user: bool) -> tuple[Sequence[str], str | None]:
+def enterable(entry: tuple[Sequence[str], str | None], *, user: bool) -> tuple[Sequence[str], str | None]:
     """What to open of the cgroups. Root of a `user` namespace may not have a child born in a host's cgroup2 (clone3(2) asks
     who clones), but a file that was opened before keeps the rights of who opened it."""
     tasks, cgroup2 = entry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyrunc.config.names import NAMESPACES
 from pyrunc.plan import ops
-from pyrunc.plan.container import open_cgroups
+from pyrunc.plan.container import enterable, open_cgroups
 from pyrunc.plan.encode import Plan
 from pyrunc.plan.opcodes import SLOT_PIDFD, SYNC_READY
 from pyrunc.plan.process import identity, terminal
@@ -30,7 +30,7 @@ def compile_exec(
     for kind in differs:
         flags |= NAMESPACES[kind]
     forks = flags & (NAMESPACES["pid"] | NAMESPACES["time"]) != 0
-    tasks, cgroup2 = cgroup_entry
+    tasks, cgroup2 = enterable(cgroup_entry, user=forks and "user" in differs)
     plan = open_cgroups(tasks, cgroup2 if forks else None)
     if tasks:
         plan.append(ops.enter_cgroups(len(tasks)))
