@@ -1,4 +1,4 @@
-"""Load JSON: config.json, process files, resources, and the runtime's own files under --root.
+"""Load JSON: config.json, process files, resources. What pyrunc itself has written is for kernel/json.py.
 
 The hot path of every command: the C half of the json module does the work without its Python half, and the generated
 accept path judges the document. Only a refusal loads more, to say what is wrong and where.
@@ -10,13 +10,12 @@ import os
 
 from pyrunc.config._accept import accept_config, accept_process, accept_resources
 from pyrunc.errors import ConfigError, strerror
+from pyrunc.kernel import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, NoReturn
-
-    Scan = Callable[[str, int], tuple[Any, int]]
+    from typing import Any
 
 LIMIT = 16 << 20  # bytes; containerd's and podman's largest are some tens of KiB
 BLANK = " \t\n\r"
@@ -67,18 +66,10 @@ def load_resources(text: bytes, name: str) -> dict[str, Any]:
 def loads(text: bytes, name: str) -> Any:
     """Parse any JSON. Unlike Go's, nothing may follow the value, and unlike Python's, NaN and Infinity are no values.
 
-    An escaped lone surrogate stays one, so that `dumps` can carry a path of arbitrary bytes through a file of our own.
+    An escaped lone surrogate stays one: so `kernel.json.dumps` carries a path of arbitrary bytes through a file of our own.
     Raises ConfigError with `name`, line and column (both from 1, in characters).
     """
     return _parse(text, name)[0]
-
-
-def dumps(value: Any) -> str:
-    """One line of compact ASCII JSON, members in their order. Raises TypeError or ValueError on what JSON cannot say."""
-    global _encode
-    if _encode is None:
-        _encode = _make_encode()
-    return _encode(value)
 
 
 def read(path: str) -> bytes:
@@ -121,7 +112,7 @@ def _parse(text: bytes, name: str) -> tuple[Any, str]:
         raise _fault(name, before, len(before), f"expected UTF-8, found byte 0x{byte:02x}") from None
     start = len(string) - len(string.lstrip(BLANK))
     try:
-        value, end = _scan(string, start)
+        value, end = json.scan(string, start)
     except RecursionError:
         raise ConfigError(f"{name}: nested too deeply") from None
     except StopIteration as error:
@@ -132,67 +123,6 @@ def _parse(text: bytes, name: str) -> tuple[Any, str]:
         at = len(string) - len(rest)
         raise _fault(name, string, at, "expected the end of the file" + _found(string, at))
     return value, string
-
-
-class _Context:
-    """What the json module's scanner asks of its decoder."""
-
-    strict = True
-    object_hook = None
-    object_pairs_hook = None
-    parse_float = float
-    parse_int = int
-
-    @staticmethod
-    def parse_constant(name: str) -> NoReturn:
-        raise ValueError(name)
-
-
-def _make_scan() -> Scan:
-    """A function (string, start) -> (value, end). _json is private to Python, so a change of it must only cost time."""
-    try:
-        import _json
-
-        make: Any = _json.make_scanner
-        fast: Scan = make(_Context)
-    except (ImportError, AttributeError, TypeError):
-        return _slow_scan
-
-    def scan(string: str, start: int) -> tuple[Any, int]:
-        try:
-            return fast(string, start)
-        except SystemError:
-            # Before Python 3.12 it cannot raise JSONDecodeError unless json is imported, which no command does.
-            return _slow_scan(string, start)
-
-    return scan
-
-
-def _slow_scan(string: str, start: int) -> tuple[Any, int]:
-    import json
-
-    return json.JSONDecoder(parse_constant=_Context.parse_constant).raw_decode(string, start)
-
-
-def _make_encode() -> Callable[[Any], str]:
-    try:
-        import _json
-
-        make: Any = _json.make_encoder
-        encode = make(None, _no_json, _json.encode_basestring_ascii, None, ":", ",", False, False, False)
-        return lambda value: "".join(encode(value, 0))
-    except (ImportError, AttributeError, TypeError):
-        import json
-
-        return json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
-
-
-def _no_json(value: object) -> NoReturn:
-    raise TypeError(f"{type(value).__name__} is not JSON")
-
-
-_scan = _make_scan()
-_encode: Callable[[Any], str] | None = None
 
 
 def _fault(name: str, string: str, at: int, what: str) -> ConfigError:

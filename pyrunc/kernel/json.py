@@ -16,7 +16,7 @@ _BLANK = " \t\n\r"
 def parse(text: str) -> object:
     """The one value that `text` holds. ValueError for anything else: NaN and Infinity, a second value, too deep a nesting."""
     try:
-        value, end = _scan(text, len(text) - len(text.lstrip(_BLANK)))
+        value, end = scan(text, len(text) - len(text.lstrip(_BLANK)))
     except StopIteration as error:
         raise ValueError(f"expected a value at character {error.value}") from None
     except RecursionError:
@@ -31,7 +31,7 @@ def dumps(value: object) -> str:
 
     Text of arbitrary bytes (surrogateescape) survives: a lone surrogate is written as an escape, and `parse` keeps it.
     """
-    return "".join(_chunks(value, 0))
+    return _encode(value)
 
 
 class _Decoder:
@@ -52,15 +52,45 @@ def _refuse(value: object) -> NoReturn:
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-# _json is private to Python: should it change, the module itself must do.
-try:
-    import _json
-
-    _c: Any = _json
-    _scan: Callable[[str, int], tuple[object, int]] = _c.make_scanner(_Decoder)
-    _chunks: Any = _c.make_encoder(None, _refuse, _c.encode_basestring_ascii, None, ":", ",", False, False, False)
-except (ImportError, AttributeError, TypeError):
+def _slow_scan(text: str, start: int) -> tuple[Any, int]:
     import json
 
-    _scan = json.JSONDecoder(parse_constant=_Decoder.parse_constant).raw_decode
-    _chunks = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).iterencode
+    return json.JSONDecoder(parse_constant=_Decoder.parse_constant).raw_decode(text, start)
+
+
+def _make_scan() -> Callable[[str, int], tuple[Any, int]]:
+    """_json is private to Python: a change of it may cost time, no more."""
+    try:
+        import _json
+
+        make: Any = _json.make_scanner
+        fast: Callable[[str, int], tuple[Any, int]] = make(_Decoder)
+    except (ImportError, AttributeError, TypeError):
+        return _slow_scan
+
+    def scan(text: str, start: int) -> tuple[Any, int]:
+        try:
+            return fast(text, start)
+        except SystemError:
+            # Before Python 3.12 it cannot raise JSONDecodeError unless json is imported, which no command does.
+            return _slow_scan(text, start)
+
+    return scan
+
+
+def _make_encode() -> Callable[[Any], str]:
+    try:
+        import _json
+
+        c: Any = _json
+        encode = c.make_encoder(None, _refuse, c.encode_basestring_ascii, None, ":", ",", False, False, False)
+        return lambda value: "".join(encode(value, 0))
+    except (ImportError, AttributeError, TypeError):
+        import json
+
+        return json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+
+
+scan = _make_scan()
+"""(text, start) -> (value, end); StopIteration with the place where a value is missing, ValueError of the json module."""
+_encode = _make_encode()

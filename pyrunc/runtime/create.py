@@ -23,4 +23,4 @@ def create(ctx: Context, id: str, **settings: Any) -> None:
         creation.make()
         creation.container.close()
     except PyruncError as error:
-        raise error.within("unable to start container process" if error.stage == "setup" else "create failed")
+        raise error.within("unable to start container process" if error.stage == "setup" else "create failed") from None

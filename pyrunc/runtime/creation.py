@@ -14,7 +14,7 @@ from pyrunc import cgroups
 from pyrunc.config.load import load_config
 from pyrunc.config.names import RLIMITS
 from pyrunc.config.rules import check, unknown_capabilities
-from pyrunc.errors import ConfigError, KernelError, PyruncError, UnsupportedError
+from pyrunc.errors import ConfigError, KernelError, PyruncError
 from pyrunc.kernel import sys
 from pyrunc.kernel.files import write_atomic, write_new
 from pyrunc.kernel.proc import start_time
@@ -23,15 +23,17 @@ from pyrunc.plan.container import Namespaces, compile_container
 from pyrunc.plan.facts import Host, Request
 from pyrunc.plan.opcodes import SYNC_CGROUP, SYNC_HOOKS, SYNC_MAPS, SYNC_READY
 from pyrunc.runtime.hoststate import hook_state, split_state
-from pyrunc.state.record import CREATED, Record
+from pyrunc.state.record import Record
+from pyrunc.state.status import CREATED
 from pyrunc.state.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from pyrunc.cgroups.manager import Manager
+    from pyrunc.cgroups.view import Leg
     from pyrunc.log import Context
     from pyrunc.plan.encode import Plan
     from pyrunc.plan.seccomp import Filter
@@ -109,7 +111,7 @@ class Bundle:
 
     def plan(self, ctx: Context, record: Record, options: Options, manager: Manager) -> Plan:
         """Compile; the seccomp filter comes from the cache below --root where it is there."""
-        view = ()
+        view: Sequence[Leg] = ()
         if any(mount.get("type") == "cgroup" for mount in self.config.get("mounts") or ()):
             view = manager.mount_view(cgroups.layout(), private=self.namespaces.private("cgroup"))
         request = Request(
@@ -173,7 +175,7 @@ def check_console(process: dict[str, Any], socket: str | None, *, detached: bool
     """A terminal of a detached process needs somebody to take it, and nobody waits for one that is not there."""
     terminal = bool(process.get("terminal"))
     if terminal and detached and not socket:
-        raise ConfigError([("process.terminal", "cannot allocate tty if runc will detach without setting console socket".replace("runc", "pyrunc"))])
+        raise ConfigError([("process.terminal", "cannot allocate tty if pyrunc will detach without setting console socket")])
     if socket and not terminal:
         raise ConfigError([("process.terminal", "cannot use console socket if pyrunc will not allocate a tty")])
 
@@ -187,7 +189,8 @@ def set_rlimits(pid: int, process: dict[str, Any], at: str = "process") -> None:
             path = f"{at}.rlimits[{i}]"
             values = f"{limit['soft']}:{limit['hard']}"
             hint = "raising a hard limit needs CAP_SYS_RESOURCE" if error.errno == 1 else None
-            raise KernelError(f"{path} ({limit['type']}): set to {values}", error.errno or 0, config_path=path, hint=hint) from error
+            what = f"{path} ({limit['type']}): set to {values}"
+            raise KernelError(what, error.errno or 0, config_path=path, hint=hint) from error
 
 
 class Creation:
@@ -259,7 +262,7 @@ class Creation:
         fifos = self.container.make_fifos() if self.options.waits else ()
         try:
             with Child(plan, fifos) as child:
-                answers = {
+                answers: dict[int, Callable[[int], None]] = {
                     SYNC_MAPS: self._map,
                     SYNC_CGROUP: self._join,
                     SYNC_HOOKS: self._run_hooks,

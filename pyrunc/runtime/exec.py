@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from pyrunc.state.store import Container
 
 NAMESPACE_FILES = {
-    "user": "user", "ipc": "ipc", "uts": "uts", "network": "net", "pid": "pid", "cgroup": "cgroup", "time": "time", "mount": "mnt",
+    "user": "user", "ipc": "ipc", "uts": "uts", "network": "net",
+    "pid": "pid", "cgroup": "cgroup", "time": "time", "mount": "mnt",
 }  # fmt: skip
 
 
@@ -43,9 +44,20 @@ class Wishes:
 
     __slots__ = ("additional_gids", "apparmor", "argv", "caps", "cwd", "env", "no_new_privs", "process_label", "tty", "user")
 
-    def __init__(self, **given: Any) -> None:
-        for name in self.__slots__:
-            setattr(self, name, given[name])
+    def __init__(
+        self, *, argv: list[str], env: list[str], cwd: str | None, user: tuple[int, int | None] | None, tty: bool,
+        additional_gids: list[int], caps: list[str], no_new_privs: bool | None, process_label: str | None, apparmor: str | None,
+    ) -> None:  # fmt: skip
+        self.argv = argv
+        self.env = env
+        self.cwd = cwd
+        self.user = user
+        self.tty = tty
+        self.additional_gids = additional_gids
+        self.caps = caps
+        self.no_new_privs = no_new_privs
+        self.process_label = process_label
+        self.apparmor = apparmor
 
     def applied_to(self, own: dict[str, Any]) -> dict[str, Any]:
         """A process document. The container's terminal is not taken over: a further process has one only if asked."""

@@ -16,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrunc.config import load
-from pyrunc.config.load import dumps, load_config, load_process, load_resources, loads
+from pyrunc.config.load import load_config, load_process, load_resources, loads
 from pyrunc.errors import ConfigError
+from pyrunc.kernel import json as fast
+from pyrunc.kernel.json import dumps
 
 PROJECT = Path(__file__).resolve().parents[2]
 MINIMAL = {"ociVersion": "1.3.0", "root": {"path": "rootfs"}}
@@ -35,10 +37,10 @@ def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if request.param == "json":
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, "_json", None)
-            scan, encode = load._make_scan(), load._make_encode()
-        monkeypatch.setattr(load, "_scan", scan)
-        monkeypatch.setattr(load, "_encode", encode)
-        assert scan is load._slow_scan
+            scan, encode = fast._make_scan(), fast._make_encode()
+        monkeypatch.setattr(fast, "scan", scan)
+        monkeypatch.setattr(fast, "_encode", encode)
+        assert scan is fast._slow_scan
     return str(request.param)
 
 
@@ -253,12 +255,12 @@ def test_success_imports_nothing_of_comfort(tmp_path: Path) -> None:
     path = config_with(tmp_path, json.dumps(MINIMAL).encode())
     code = (
         f"import os, sys; sys.path.append({str(PROJECT)!r}); before = set(sys.modules)\n"
-        f"from pyrunc.config.load import *; dumps(load_config({path!r})[0])\n"
+        f"from pyrunc.config.load import *; from pyrunc.kernel.json import dumps; dumps(load_config({path!r})[0])\n"
         "print(*sorted(set(sys.modules) - before))"
     )
     output = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True).stdout
-    allowed = {"__future__", "_json", "pyrunc", "pyrunc.errors", "pyrunc.config", "pyrunc.config.load", "pyrunc.config._accept"}
-    assert set(output.split()) == allowed
+    ours = ("config", "config.load", "config._accept", "errors", "kernel", "kernel.json")
+    assert set(output.split()) == {"__future__", "_json", "pyrunc", *(f"pyrunc.{name}" for name in ours)}
 
 
 @pytest.mark.parametrize("python", [sys.executable, "/usr/bin/python3"])

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "launch": {"plan", "kernel", "errors"},
     "cgroups": {"config", "kernel", "errors"},
     "state": {"kernel", "errors"},
-    "config": {"errors"},
+    "config": {"kernel", "errors"},
     "kernel": {"_shim", "errors"},
     "errors": set(),
 }

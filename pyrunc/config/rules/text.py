@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from os.path import normpath
 
+from pyrunc.kernel.json import dumps
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,9 +18,7 @@ if TYPE_CHECKING:
 
 def quote(text: str) -> str:
     """`text` in double quotes, on one line and in ASCII, whatever it holds."""
-    import json
-
-    return json.dumps(text)
+    return dumps(text)
 
 
 def clean(path: str) -> str:
