@@ -91,7 +91,7 @@ def test_imports_run_one_way() -> None:
     "path, source",
     [
         ("kernel/facts.py", "from pyrunc.config.load import loads"),
-        ("config/load.py", "import pyrunc.kernel.sys"),
+        ("config/load.py", "import pyrunc.state.store"),
         ("cli/state.py", "def execute():\n    from pyrunc.state import store"),
         ("plan/ops.py", "try:\n    from pyrunc.launch import spawn\nexcept ImportError:\n    pass"),
         ("errors.py", "from pyrunc.log import Log"),
