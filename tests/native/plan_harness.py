@@ -266,7 +266,7 @@ class Init:
             write_maps(self.pid, maps)
         try:
             self.channel.send(b"\1")
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             pass
 
     def wait(self) -> int:
