@@ -238,7 +238,7 @@ def _tried(op: Op, place: int, detail: str) -> str:
 
 def _hook_failure(op: Op, place: int, errno: int, detail: str) -> HookError:
     name = op.at.partition(".")[2].replace("[", " hook #").rstrip("]")
-    said = detail.replace("\n, stderr: ", ", stderr: ")
+    said = detail.replace("\n, stderr:", ", stderr:")
     if place == c.AT_HOOKTIME:
         said = f"hook ran past specified timeout of {op.value(0) / 1000:.1f}s{said}"
     elif place != c.AT_HOOKEXIT or not said:

@@ -101,7 +101,7 @@ OVERLAY = ops.mount_data("mounts[4]", "overlay", "/o", "lowerdir=/l", "overlay",
         ),
         (ops.sync(c.SYNC_READY), c.AT_SOCKET, errno.EPIPE, "", "sync: talk to the runtime: broken pipe"),
         (ops.pivot(), c.AT_PIVOTROOT, errno.EBUSY, "", "root.path: pivot_root: device or resource busy"),
-        (ops.home(5), 999, errno.EIO, "", "process.env: take HOME of user 5 from the container's /etc/passwd: input/output error"),
+        (ops.home(5), 99, errno.EIO, "", "process.env: take HOME of user 5 from the container's /etc/passwd: input/output error"),
         (
             ops.chdir("process.cwd", b"/\xff", last=True), c.AT_CHDIR, errno.ENOENT, "",
             "process.cwd (/\\xff): change directory: no such file or directory",
@@ -165,6 +165,10 @@ def hook(timeout: int = 0, name: str = "createContainer", number: int = 2) -> Op
 @pytest.mark.parametrize(
     ("op", "place", "number", "detail", "text"),
     [
+        (
+            hook(), c.AT_HOOKEXIT, 0, "exit status 1, stdout: out\n, stderr: ",
+            "error running createContainer hook #2: /h: exit status 1, stdout: out, stderr:",
+        ),
         (
             hook(), c.AT_HOOKEXIT, 0, "exit status 3, stdout: out\n, stderr: bad\nworse\n",
             "error running createContainer hook #2: /h: exit status 3, stdout: out, stderr: bad\\nworse",
