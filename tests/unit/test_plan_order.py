@@ -64,6 +64,7 @@ requests = st.builds(
 
 MOUNTING = {c.OP_MOUNT: 1, c.OP_MOUNT_DATA: 1, c.OP_BIND: 1, c.OP_DEVICE: 0, c.OP_BIND_DEVICE: 0, c.OP_SYMLINK: 0}
 """Ops that make something in the root -> the string that says where."""
+ENTERING = (c.OP_UNSHARE, c.OP_SETNS, c.OP_JOIN)
 LATE = {c.OP_READONLY_MOUNT: 0}
 TEXTS = {c.OP_SECCOMP, c.OP_USER}
 """Ops whose strings are no text."""
