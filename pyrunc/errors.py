@@ -22,7 +22,7 @@ in tests/unit/test_phrases.py are an interface. The other attributes become extr
 
 from __future__ import annotations
 
-import os
+from posix import strerror as strerror_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -163,5 +163,5 @@ class HookError(PyruncError):
 
 def strerror(number: int) -> str:
     """The errno's text as callers match it: ``os.strerror`` with a small first letter."""
-    text = os.strerror(number)
+    text = strerror_of(number)
     return text[:1].lower() + text[1:] if text[1:2].islower() else text

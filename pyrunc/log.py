@@ -7,10 +7,10 @@ the file and the plain message to stderr, because some callers read only the one
 
 from __future__ import annotations
 
-import os
 import time
 
 from pyrunc.errors import KernelError, PyruncError
+from pyrunc.kernel import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ nothing left, allow; a bit that a rule denies, deny; at the end, deny.
 
 from __future__ import annotations
 
-import os
 from _struct import pack
 from errno import EINVAL, ENOENT, EPERM
 from sys import byteorder
 
 from ..errors import CgroupError, UnsupportedError
+from ..kernel import os
 from . import files
 from .devices import ALL
 

@@ -6,8 +6,9 @@ Errors stay OSErrors here; the managers translate them, because they know what t
 
 from __future__ import annotations
 
-import os
 from errno import EBUSY, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP
+
+from ..kernel import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from errno import EOPNOTSUPP, ETIMEDOUT
 
 from ..errors import CgroupError
+from ..kernel import os
 from . import files
 
 TYPE_CHECKING = False

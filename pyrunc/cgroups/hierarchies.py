@@ -5,9 +5,8 @@ Read from /proc/self/mountinfo and /proc/self/cgroup (cgroups(7), proc_pid_mount
 
 from __future__ import annotations
 
-import os
-
 from ..errors import ConfigError
+from ..kernel import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

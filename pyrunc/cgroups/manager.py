@@ -6,11 +6,11 @@ between v1 and v2 (limits, devices, freezer, OOM) is in the subclasses.
 
 from __future__ import annotations
 
-import os
 import time
 from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM, EROFS
 
 from ..errors import CgroupError, StateError, UnsupportedError
+from ..kernel import os
 from . import files
 from .freezer import Freezer
 

@@ -6,10 +6,10 @@ them out against the container's directories.
 
 from __future__ import annotations
 
-import os
 from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM
 
 from ..errors import CgroupError, ConfigError, UnsupportedError
+from ..kernel import os
 from . import files
 
 TYPE_CHECKING = False

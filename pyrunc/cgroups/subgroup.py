@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from ..errors import UsageError
+from ..kernel import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

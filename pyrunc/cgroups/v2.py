@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from ..errors import CgroupError, UnsupportedError
+from ..kernel import os
 from . import files
 from .manager import Manager
 

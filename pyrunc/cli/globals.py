@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from pyrunc.cli.options import FLAG, TEXT, Given, Option, boolean, usage_error
+from pyrunc.kernel import os
 from pyrunc.log import DEBUG, ERROR, LEVELS, Context, Log
 
 DEFAULT_ROOT = "/run/pyrunc"
@@ -45,8 +44,8 @@ def default_root() -> str:
     podman sets XDG_RUNTIME_DIR for the host's root too. Root of a user namespace is told from it by uid_map, and one
     who became root by su or sudo inside (USER is root) works as root there, user_namespaces(7).
     """
-    private = os.environ.get("XDG_RUNTIME_DIR")
-    if private and (os.geteuid() != 0 or (os.environ.get("USER") != "root" and _in_user_namespace())):
+    private = os.getenv("XDG_RUNTIME_DIR")
+    if private and (os.geteuid() != 0 or (os.getenv("USER") != "root" and _in_user_namespace())):
         return private.rstrip("/") + "/pyrunc"
     return DEFAULT_ROOT
 

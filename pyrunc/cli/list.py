@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from pyrunc.cli.emit import json_text, out, table
 from pyrunc.cli.options import FLAG, TEXT, Command, Given, Option, usage_error
 from pyrunc.errors import KernelError
+from pyrunc.kernel import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

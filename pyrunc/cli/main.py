@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from pyrunc.cli.globals import OPTIONS, context
 from pyrunc.cli.options import parse, parse_command, usage_error
 from pyrunc.errors import PyruncError, UsageError
+from pyrunc.kernel import os
 from pyrunc.log import DEBUG, Log
 
 TYPE_CHECKING = False

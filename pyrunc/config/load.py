@@ -6,11 +6,9 @@ accept path judges the document. Only a refusal loads more, to say what is wrong
 
 from __future__ import annotations
 
-import os
-
 from pyrunc.config._accept import accept_config, accept_process, accept_resources
 from pyrunc.errors import ConfigError, strerror
-from pyrunc.kernel import json
+from pyrunc.kernel import json, os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

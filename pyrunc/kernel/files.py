@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from errno import EFBIG
 
 from pyrunc.errors import KernelError
+from pyrunc.kernel import os
 
 
 def write_atomic(directory: int | str, name: str, data: bytes, mode: int = 0o600) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from pyrunc.errors import KernelError
+from pyrunc.kernel import os
 
 
 def original_environment() -> dict[str, str]:

@@ -5,10 +5,10 @@ Start times are clock ticks since boot (proc_pid_stat(5), field 22), so a pair i
 
 from __future__ import annotations
 
-import os
 from errno import EINVAL, ENOENT, ESRCH
 
 from pyrunc.errors import KernelError
+from pyrunc.kernel import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

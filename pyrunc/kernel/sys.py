@@ -5,9 +5,8 @@ The C side returns -errno and keeps no state; see native/shim/, one topic a file
 
 from __future__ import annotations
 
-import os
-
 from pyrunc._shim import ffi, lib
+from pyrunc.kernel import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

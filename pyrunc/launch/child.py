@@ -22,11 +22,10 @@ and collected when anything goes wrong.
 
 from __future__ import annotations
 
-import os
 from sys import byteorder
 
 from pyrunc.errors import KernelError, PyruncError
-from pyrunc.kernel import sys
+from pyrunc.kernel import os, sys
 from pyrunc.plan import opcodes as c
 from pyrunc.plan.encode import Message, encode
 

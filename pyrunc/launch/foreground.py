@@ -5,11 +5,10 @@ Terminal modules are imported only where there is a terminal.
 
 from __future__ import annotations
 
-import os
 import select
 from sys import byteorder
 
-from pyrunc.kernel import sys
+from pyrunc.kernel import os, sys
 from pyrunc.kernel.proc import send_signal
 
 TYPE_CHECKING = False

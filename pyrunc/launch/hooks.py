@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from pyrunc.errors import HookError, strerror
+from pyrunc.kernel import os
 from pyrunc.kernel.host import original_environment
 
 TYPE_CHECKING = False

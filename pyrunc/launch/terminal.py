@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import termios
 import tty
+
+from pyrunc.kernel import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

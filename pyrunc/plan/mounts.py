@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from os.path import join, normpath
-
 from pyrunc.config.names import MOUNT_ATTR_RDONLY
 from pyrunc.config.rules.mounts import PROC_OVERMOUNTS
 from pyrunc.errors import UnsupportedError
+from pyrunc.kernel import os
 from pyrunc.plan import ops
 from pyrunc.plan.opcodes import MODE_COPYUP, MODE_DIRMODE, MODE_INPROC, MODE_REALDIR, MODE_RECURSIVE
 from pyrunc.plan.options import parse
@@ -45,7 +44,7 @@ def compile_mounts(mounts: Sequence[dict[str, Any]], bundle: str, view: Sequence
     for i, mount in enumerate(mounts):
         at = f"mounts[{i}]"
         options = parse(mount.get("options"))
-        target = normpath("/" + mount["destination"].lstrip("/"))
+        target = os.path.normpath("/" + mount["destination"].lstrip("/"))
         if options.remount:
             what = "the option remount is not supported by this version of pyrunc"
             raise UnsupportedError(f"{at} ({target}): {what}", config_path=at)
@@ -68,7 +67,7 @@ def _bind(result: Mounts, at: str, mount: dict[str, Any], target: str, options: 
     result.ops.append(
         ops.bind(
             at,
-            join(bundle, mount["source"]),
+            os.path.join(bundle, mount["source"]),
             target,
             attributes=(options.attr_set, options.attr_clr),
             below=(options.rec_set, options.rec_clr),
@@ -123,7 +122,7 @@ def _cgroup(result: Mounts, at: str, target: str, options: MountOptions, view: S
     """The container's own cgroups: cgroup2 itself, or on v1 a tmpfs with a directory for each hierarchy."""
     attributes = _plain(options)
     for leg in view:
-        place = normpath(join(target, leg.target))
+        place = os.path.normpath(os.path.join(target, leg.target))
         words = [f"source={leg.source}", *_key_values([leg.data])]
         if leg.kind == "tmpfs":
             result.ops.append(ops.mount(at, "tmpfs", place, words, attributes & ~MOUNT_ATTR_RDONLY, options.propagation, 0))

@@ -5,11 +5,11 @@ Source: seccomp(2); classic BPF in linux/filter.h, struct seccomp_data in linux/
 
 from __future__ import annotations
 
-import os
 from _struct import pack
 from errno import EDOM, ENOENT, ENOSYS, ERANGE
 
 from pyrunc.errors import UnsupportedError, strerror
+from pyrunc.kernel import os
 from pyrunc.plan.seccomp_profile import ALLOW, ERRNO, FLAG_SPEC_ALLOW, FLAG_TSYNC, LOG, MEANINGLESS_FLAGS, ROOT, TRACE
 
 TYPE_CHECKING = False

@@ -7,12 +7,12 @@ what cannot be written is not kept: the cache is never a reason to fail.
 
 from __future__ import annotations
 
-import os
 from _blake2 import blake2b
 from _struct import Struct
 from stat import S_IMODE, S_ISDIR, S_ISREG
 
 from pyrunc import __version__
+from pyrunc.kernel import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import select
 import time
 
 from pyrunc.cgroups import reopen
 from pyrunc.errors import PyruncError, StateError
+from pyrunc.kernel import os
 from pyrunc.launch.hooks import run_hooks
 from pyrunc.runtime.hoststate import hook_state
 from pyrunc.runtime.kill import open_init, send_kill

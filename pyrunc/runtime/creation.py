@@ -8,14 +8,12 @@ lets `delete --force` find.
 
 from __future__ import annotations
 
-import os
-
 from pyrunc import cgroups
 from pyrunc.config.load import load_config
 from pyrunc.config.names import RLIMITS
 from pyrunc.config.rules import check, unknown_capabilities
 from pyrunc.errors import ConfigError, KernelError, PyruncError
-from pyrunc.kernel import sys
+from pyrunc.kernel import os, sys
 from pyrunc.kernel.files import write_atomic, write_new
 from pyrunc.kernel.proc import start_time
 from pyrunc.launch.child import Child, KilledInSetup
@@ -155,9 +153,9 @@ def _environment(config: dict[str, Any]) -> list[str]:
 
 def inherited_fds() -> int:
     """How many fds systemd passed to us (sd_listen_fds(3))."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+    if os.getenv("LISTEN_PID") != str(os.getpid()):
         return 0
-    number = os.environ.get("LISTEN_FDS", "")
+    number = os.getenv("LISTEN_FDS") or ""
     return int(number) if number.isascii() and number.isdigit() else 0
 
 

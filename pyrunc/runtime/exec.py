@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from pyrunc.cgroups import reopen
 from pyrunc.config.load import load_config, load_process
 from pyrunc.config.rules import check_process
 from pyrunc.errors import KernelError, PyruncError, WrongStatus
+from pyrunc.kernel import os
 from pyrunc.launch.child import Child, KilledInSetup
 from pyrunc.plan.further import compile_exec
 from pyrunc.plan.opcodes import SYNC_CGROUP, SYNC_READY

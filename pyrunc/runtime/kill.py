@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from pyrunc.errors import CgroupError, KernelError, WrongStatus
+from pyrunc.kernel import os
 from pyrunc.kernel.proc import open_pidfd, send_signal
 from pyrunc.state.status import CREATED, NOT_RUNNING, STOPPED
 from pyrunc.state.store import Store

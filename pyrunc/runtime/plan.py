@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from pyrunc.kernel import os
 from pyrunc.plan.show import show
 from pyrunc.runtime.creation import Bundle, Options, select_manager
 from pyrunc.state.record import Record

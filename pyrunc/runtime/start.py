@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import select
 from errno import ENXIO
 
 from pyrunc.errors import PyruncError, WrongStatus
+from pyrunc.kernel import os
 from pyrunc.plan.opcodes import MSG_ERROR
 from pyrunc.runtime.kill import open_init
 from pyrunc.state.status import EXEC_FIFO, STOPPED, require_startable, status

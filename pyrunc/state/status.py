@@ -6,9 +6,8 @@ Docker decide by them.
 
 from __future__ import annotations
 
-import os
-
 from pyrunc.errors import KernelError, WrongStatus
+from pyrunc.kernel import os
 from pyrunc.kernel.proc import is_alive
 
 TYPE_CHECKING = False

@@ -7,12 +7,12 @@ Commands that only look take no lock, because `Container.save` replaces the reco
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 from errno import ELOOP, ENOENT
 from stat import S_ISFIFO
 
 from pyrunc.errors import ContainerBusy, ContainerExists, ContainerMissing, KernelError, StateError
+from pyrunc.kernel import os
 from pyrunc.kernel.files import read_bounded, write_atomic
 from pyrunc.state.ids import check_id
 from pyrunc.state.record import Record
@@ -90,7 +90,7 @@ class Store:
                 os.mkdir(path, 0o711)
             except FileNotFoundError:
                 # systemd clears a user's runtime directory of what is old, except where the sticky bit is set.
-                private = os.environ.get("XDG_RUNTIME_DIR")
+                private = os.getenv("XDG_RUNTIME_DIR")
                 _make_directories(self.root, 0o1700 if private and self.root.startswith(private) else 0o700)
                 os.mkdir(path, 0o711)
         except FileExistsError:

@@ -5,8 +5,7 @@ Every function appends to `faults`, the list of (JSON path, text) that becomes o
 
 from __future__ import annotations
 
-from os.path import normpath
-
+from pyrunc.kernel import os
 from pyrunc.kernel.json import dumps
 
 TYPE_CHECKING = False
@@ -23,7 +22,7 @@ def quote(text: str) -> str:
 
 def clean(path: str) -> str:
     """`path` seen from the container's root: absolute, without ``.``, ``..`` and doubled slashes, links not followed."""
-    return normpath("/" + path.lstrip("/"))
+    return os.path.normpath("/" + path.lstrip("/"))
 
 
 def fit(text: str) -> bool:
