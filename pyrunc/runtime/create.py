@@ -23,4 +23,5 @@ def create(ctx: Context, id: str, **settings: Any) -> None:
         creation.make()
         creation.container.close()
     except PyruncError as error:
-        raise error.within("unable to start container process" if error.stage == "setup" else "create failed") from None
+        where = "pyrunc create failed: unable to start container process" if error.stage == "setup" else "pyrunc create failed"
+        raise error.within(where) from None

@@ -27,7 +27,8 @@ def run(ctx: Context, id: str, *, detach: bool, keep: bool, no_subreaper: bool, 
             return 0
         return _foreground(ctx, creation, keep=keep, subreaper=not no_subreaper)
     except PyruncError as error:
-        raise error.within("unable to start container process" if error.stage == "setup" else "run failed") from None
+        where = "pyrunc run failed: unable to start container process" if error.stage == "setup" else "pyrunc run failed"
+        raise error.within(where) from None
 
 
 def _start(ctx: Context, creation: Creation) -> int:

@@ -15,6 +15,7 @@ from pyrunc.cgroups import bpf, files, v1
 from pyrunc.cgroups.hierarchies import Hierarchy, Layout
 from pyrunc.cgroups.manager import NO_PERMISSION
 from pyrunc.errors import CgroupError, UnsupportedError
+from pyrunc.kernel import os as hot_os
 
 CONTROLLERS = "cpu io memory pids"
 LIMITS = {
@@ -75,7 +76,7 @@ class Kernel:
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     kernel = Kernel(tmp_path)
-    monkeypatch.setattr(os, "mkdir", kernel.make)
+    monkeypatch.setattr(hot_os, "mkdir", kernel.make)
     monkeypatch.setattr(files, "write", kernel.write)
     monkeypatch.setattr(bpf, "attach", lambda directory, rules, tolerate_eperm: None)
     return kernel
@@ -107,8 +108,8 @@ def test_one_refused_controller_does_not_keep_the_others(kernel: Kernel) -> None
 
 
 def test_an_existing_cgroup_gets_its_controllers_too(kernel: Kernel) -> None:
-    (kernel.top / "a").mkdir()
-    (kernel.top / "a/b").mkdir()
+    hot_os.mkdir(str(kernel.top / "a"))
+    hot_os.mkdir(str(kernel.top / "a/b"))
     manager(kernel.top).create()
     assert "memory" in (kernel.top / "a/b/cgroup.controllers").read_text()
 
@@ -169,7 +170,7 @@ def test_rootless_goes_without_a_cgroup_it_may_not_make(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, version: int
 ) -> None:
     host = Layout([Hierarchy(str(tmp_path), ("",) if version == 2 else ("pids",), "/")])
-    monkeypatch.setattr(os, "mkdir", forbidding(error))
+    monkeypatch.setattr(hot_os, "mkdir", forbidding(error))
     one = cgroups.select({}, "id", rootless=True, host=host)
     one.create()
     assert one.record() == {"manager": "cgroupfs", "paths": {}, "rootless": True}
@@ -195,7 +196,7 @@ def test_rootless_keeps_the_hierarchies_it_may_use(tmp_path: Path, monkeypatch: 
 
     for name in ("pids", "devices"):
         mkdir(tmp_path / name)
-    monkeypatch.setattr(os, "mkdir", some)
+    monkeypatch.setattr(hot_os, "mkdir", some)
     host = Layout([Hierarchy(f"{tmp_path}/{name}", (name,), "/") for name in ("pids", "devices")])
     one = cgroups.select({}, "id", rootless=True, host=host)
     one.create()
@@ -294,7 +295,7 @@ def test_a_read_only_hierarchy_does_not_break_delete(monkeypatch: pytest.MonkeyP
     def rmdir(path: Any, **kw: Any) -> None:
         raise OSError(errno.EROFS, "")
 
-    monkeypatch.setattr(os, "rmdir", rmdir)
+    monkeypatch.setattr(hot_os, "rmdir", rmdir)
     cgroups.reopen({"manager": "cgroupfs", "paths": {"pids": "/sys/fs/cgroup/pids/none"}}).destroy()
 
 
@@ -302,7 +303,7 @@ def test_removal_that_is_not_allowed_is_told(monkeypatch: pytest.MonkeyPatch) ->
     def rmdir(path: Any, **kw: Any) -> None:
         raise OSError(errno.EACCES, "")
 
-    monkeypatch.setattr(os, "rmdir", rmdir)
+    monkeypatch.setattr(hot_os, "rmdir", rmdir)
     with pytest.raises(CgroupError, match="remove cgroup /a/b: permission denied"):
         cgroups.reopen({"manager": "cgroupfs", "paths": {"pids": "/a/b"}}).destroy()
 

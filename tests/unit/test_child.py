@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pyrunc.errors import ExecutableError, HookError, KernelError, PyruncError, SetupError, UnsupportedError
+from pyrunc.kernel import os as hot_os
 from pyrunc.kernel import sys as shim
 from pyrunc.launch import child as module
 from pyrunc.launch.child import Child, KilledInSetup
@@ -201,7 +202,7 @@ def test_a_child_that_waits_for_start_outlives_the_conversation(tmp_path: Path) 
 @needs_init
 def test_a_child_that_finds_a_fault_says_that_it_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: 1)
+        patch.setattr(hot_os, "getpid", lambda: 1)
         child = Child(Plan(execute("true")))
     with pytest.raises(KilledInSetup, match="pyrunc-init refused its plan while it was to look up true") as caught, child:
         child.converse({}, no_console)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyrunc.cli import globals as global_options
+from pyrunc.kernel import os as hot_os
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -39,7 +39,7 @@ BANNED = (
 def test_default_root(
     monkeypatch: pytest.MonkeyPatch, euid: int, user: str | None, nested: bool, directory: str | None, root: str
 ) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: euid)
+    monkeypatch.setattr(hot_os, "geteuid", lambda: euid)
     monkeypatch.setattr(global_options, "_in_user_namespace", lambda: nested)
     for name, value in (("USER", user), ("XDG_RUNTIME_DIR", directory)):
         monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)

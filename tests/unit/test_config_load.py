@@ -259,7 +259,7 @@ def test_success_imports_nothing_of_comfort(tmp_path: Path) -> None:
         "print(*sorted(set(sys.modules) - before))"
     )
     output = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True).stdout
-    ours = ("config", "config.load", "config._accept", "errors", "kernel", "kernel.json")
+    ours = ("config", "config.load", "config._accept", "errors", "kernel", "kernel.json", "kernel.os")
     assert set(output.split()) == {"__future__", "_json", "pyrunc", *(f"pyrunc.{name}" for name in ours)}
 
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyrunc.kernel import os as hot_os
 from pyrunc.plan import seccomp, seccomp_bpf, seccomp_cache
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +74,7 @@ def test_a_hit_loads_neither_the_shim_nor_the_compiler(cache):
         "print(*sorted(m for m in sys.modules if m.startswith('pyrunc')), 'libseccomp' in open('/proc/self/maps').read())"
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("pyrunc pyrunc.plan pyrunc.plan.seccomp pyrunc.plan.seccomp_cache False\n", "")
+    assert (done.stdout, done.stderr) == ("pyrunc pyrunc.kernel pyrunc.kernel.os pyrunc.plan pyrunc.plan.seccomp pyrunc.plan.seccomp_cache False\n", "")
 
 
 def test_a_hit_is_quick(cache):
@@ -111,7 +112,7 @@ def test_another_kernel_or_machine_has_another_key(monkeypatch, field):
     real = os.uname()
     fields = {name: getattr(real, name) for name in ("sysname", "nodename", "release", "version", "machine")}
     other = os.uname_result((fields | {field: "other"}).values())
-    monkeypatch.setattr(os, "uname", lambda: other)
+    monkeypatch.setattr(hot_os, "uname", lambda: other)
     assert seccomp_cache.key_of(PROFILE) != KEY
 
 
@@ -231,7 +232,7 @@ def test_a_failing_disk_leaves_nothing_half_done(tmp_path, library, monkeypatch,
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, call, fail)
+        patch.setattr(hot_os, call, fail)
         seccomp_cache.store(str(tmp_path / "cache"), KEY, BPF, 6, str(library))
     assert [entry.name for entry in (tmp_path / "cache").iterdir()] == ([KEY.hex()] if call == "scandir" else [])
 

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrunc.errors import KernelError
+from pyrunc.kernel import os as hot_os
 from pyrunc.kernel import proc
 from pyrunc.kernel.files import read_bounded, write_atomic
 
@@ -141,7 +142,7 @@ def test_the_id_is_reused_while_the_pidfd_is_opened(sleeper: subprocess.Popen[by
         monkeypatch.setattr(proc, "process_state", lambda pid: ("S", start + 1))
         return fd
 
-    monkeypatch.setattr(os, "pidfd_open", late)
+    monkeypatch.setattr(hot_os, "pidfd_open", late)
     assert proc.open_pidfd(sleeper.pid, start) is None
 
 
@@ -231,7 +232,7 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: p
     def full(fd: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "")
 
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(hot_os, "write", full)
     with pytest.raises(KernelError, match=f"write {tmp_path}/file: no space left on device"):
         write_atomic(str(tmp_path), "file", b"new")
     monkeypatch.undo()
@@ -241,7 +242,7 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: p
 
 def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:3]))
+    monkeypatch.setattr(hot_os, "write", lambda fd, data: real(fd, data[:3]))
     write_atomic(str(tmp_path), "file", b"0123456789")
     assert (tmp_path / "file").read_bytes() == b"0123456789"
 

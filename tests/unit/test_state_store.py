@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from pyrunc.errors import ContainerBusy, ContainerExists, ContainerMissing, InvalidId, KernelError, StateError
+from pyrunc.kernel import os as hot_os
 from pyrunc.state import store as store_module
 from pyrunc.state.record import Record
 from pyrunc.state.store import EXEC_REPLY, STATE_FILE, Container, Store
@@ -421,7 +422,7 @@ def test_everything_of_a_container_is_removed_and_the_record_last(
     order: list[str] = []
     for name in ("unlink", "rmdir"):
         real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda name, real=real, **how: (order.append(name), real(name, **how)))
+        monkeypatch.setattr(hot_os, name, lambda name, real=real, **how: (order.append(name), real(name, **how)))
     box.remove()
     monkeypatch.undo()
     assert order[-2:] == [STATE_FILE, box.path]
@@ -478,7 +479,7 @@ def test_an_interrupted_removal_can_be_repeated(store: Store, box: Container, mo
     def interrupted(path: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "rmdir", interrupted)
+    monkeypatch.setattr(hot_os, "rmdir", interrupted)
     with pytest.raises(KeyboardInterrupt):
         box.remove()
     monkeypatch.undo()
