@@ -289,6 +289,26 @@ def test_pivot_leaves_nothing_of_the_old_root(go: Go, rootfs: Path) -> None:
     assert out.splitlines()[-1] == "/"
 
 
+def test_the_pivot_unmounts_nothing_elsewhere(init: int, rootfs: Path) -> None:
+    """In a shared tree the unmounting of the old root would reach its peers: the host's mounts, on a systemd machine."""
+    apart = (PRIVATE | BELOW) | (SHARED | BELOW) << 8
+    ops = [op("UNSHARE", v=[NEWNS]), op("PROPAGATE", "/", v=[apart]), op("SYNC", v=[c.SYNC_READY])]
+    with Init(init, encode(ops)) as peer:
+        peer.until(c.MSG_SYNC)
+        before = Path(f"/proc/{peer.pid}/mountinfo").read_text()
+        assert "shared:" in mountinfo(before, "/")["shared"]
+        ops = [op("OPEN_NS", f"/proc/{peer.pid}/ns/mnt", v=[0]), op("SETNS", "", v=[0, NEWNS]), op("UNSHARE", v=[NEWNS])]
+        ops += [op("ROOT", str(rootfs)), op("ROOT_PROPAGATION", v=[PRIVATE]), op("PROPAGATE", "/", v=[PRIVATE]), op("PIVOT")]
+        with Init(init, encode([*ops, op("SYNC", v=[c.SYNC_READY])])) as process:
+            process.until(c.MSG_SYNC)
+            assert len(Path(f"/proc/{process.pid}/mountinfo").read_text().splitlines()) == 1
+        assert mounted(before) <= mounted(Path(f"/proc/{peer.pid}/mountinfo").read_text())
+
+
+def mounted(text: str) -> set[str]:
+    return {line.split()[4] for line in text.splitlines()}
+
+
 def test_move_root_hides_what_it_is_told_to_hide(go: Go, rootfs: Path) -> None:
     """--no-pivot: /proc of the host would be in reach below the new root, so it goes first."""
     ops = [*prelude(rootfs, NEWNS | NEWPID), op("HIDE", "/sys"), PROC, op("MOVE_ROOT"), *command("cat", "/proc/self/mountinfo")]

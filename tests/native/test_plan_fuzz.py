@@ -65,7 +65,7 @@ def corpus(root: str) -> list[bytes]:
     user = [op("UMASK", v=[18]), op("BOUNDING", v=[3]), op("USER", bytes(8), v=[0, 0, 0, 1]), op("CAPABILITIES", v=[1] * 4)]
     end = [op("CHDIR", "/", v=[1]), op("LOOKUP", "sh", "/bin:/sbin"), op("HOME"), op("RELEASE")]
     end.append(op("EXEC", ["sh", "-c", "true"], ["A=1"], v=[3, 1]))
-    hook = op("HOOK", "/bin/true", ["true"], ["A=1"], "{", "}", v=[50, 1, 1])
+    hook = op("HOOK", "/bin/true", ["true"], ["A=1"], "{", "}", v=[5000, 1, 1])
     uts = [op("OPEN_NS", "/proc/self/ns/uts", v=[1]), op("SETNS", "x", v=[1, NEWUTS])]
     pts = op("MOUNT", "devpts", "/dev/pts", ["newinstance", "ptmxmode=666"], v=[0, 0, 0])
     plans = [
@@ -105,10 +105,10 @@ def harmless_helper(connection: socket.socket, programs: dict[str, int]) -> None
 
 
 def carry_out(program: int, plan: bytes) -> bytes:
-    """Half a second, then it is killed, which is no fault: a plan may wait for what never comes."""
+    """A second, then it is killed, which is no fault: a plan may wait for what never comes."""
     env = {"ASAN_OPTIONS": f"exitcode={SANITISER}:detect_leaks=0", "UBSAN_OPTIONS": f"exitcode={SANITISER}"}
     with Init(program, plan, env=env) as process:
-        process.channel.settimeout(0.5)
+        process.channel.settimeout(1)
         try:
             while message := process.receive():
                 for fd in message.fds:
@@ -118,7 +118,7 @@ def carry_out(program: int, plan: bytes) -> bytes:
             pass
         status = 0
         for pid in list(process.pids):
-            end = time.monotonic() + 0.5
+            end = time.monotonic() + 1
             ended = (0, 0)
             while not (ended := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < end:
                 time.sleep(0.001)

@@ -68,6 +68,25 @@ def test_it_cannot_be_traced_nor_its_program_written(init: int, rootfs: Path, po
         assert Path(f"{path}/environ").read_bytes() == b""
 
 
+def test_it_is_not_dumpable_from_the_start_for_whoever_runs_it(init: int) -> None:
+    """The owner of /proc/PID tells; of root's processes it would be root either way."""
+    report, said = os.pipe()
+    runtime = os.fork()
+    if runtime == 0:
+        with contextlib.suppress(BaseException):
+            os.setgid(1000), os.setuid(1000)
+            process = Init(init, encode([op("SYNC", v=[c.SYNC_READY])]))
+            process.until(c.MSG_SYNC)
+            os.write(said, b"%d" % process.pid)
+            time.sleep(60)
+        os._exit(1)
+    path = Path(f"/proc/{int(os.read(report, 20))}")
+    assert "\nUid:\t1000\t" in (path / "status").read_text() and (path / "environ").stat().st_uid == 0
+    os.kill(runtime, signal.SIGKILL)
+    os.waitpid(runtime, 0)
+    os.close(report), os.close(said)
+
+
 def test_the_sealed_program_cannot_be_changed_by_the_one_that_holds_it(init: int) -> None:
     with pytest.raises(OSError) as failed:
         os.pwrite(init, b"x", 0)

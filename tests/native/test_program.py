@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import select
 import signal
@@ -172,8 +174,12 @@ def test_arguments_and_environment_arrive_as_they_are(go: Go, rootfs: Path) -> N
 
 
 def held(pid: int) -> dict[int, str]:
-    """The fds of a process and what they are."""
-    return {int(fd): os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+    """The fds of a process and what they are; it may close some meanwhile."""
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
+    return found
 
 
 SLEEP = command("sleep", "60")
@@ -199,6 +205,21 @@ def test_nothing_but_stdio_and_what_was_preserved_is_open(
     finally:
         for fd in [*leaked, kept]:
             os.close(fd)
+
+
+@pytest.mark.parametrize("base", [None, 300])
+def test_what_the_caller_left_open_is_closed_before_anything_is_done(init: int, tmp_path: Path, base: int | None) -> None:
+    """Between what is preserved and the plan, and above."""
+    leaked = [os.open(tmp_path / "leaked", os.O_CREAT | os.O_RDWR), os.open("/", os.O_PATH)]
+    leaked += [fcntl.fcntl(leaked[0], fcntl.F_DUPFD, least) for least in (50, 310, 900)]
+    for fd in leaked:
+        os.set_inheritable(fd, True)
+    with Init(init, encode([op("SYNC", v=[c.SYNC_READY])], preserve=1), preserve=[leaked[0]], base=base) as process:
+        process.until(c.MSG_SYNC)
+        got = held(process.pid)
+        assert sorted(got) == [0, 1, 2, 3, (base or 4) + 1] and got[3].endswith("leaked")
+    for fd in leaked:
+        os.close(fd)
 
 
 class Fifos:
