@@ -182,8 +182,6 @@ def _root(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, request
     else:
         plan += [ops.hide(path) for path in _outermost(host.proc_mounts) if not _below(path, request.rootfs)]
         plan.append(ops.move_root())
-    if linux.get("rootfsPropagation"):
-        plan.append(ops.root_propagation(at, [propagation]))
     if not mounts.dev_is_bind:
         plan.append(ops.null_stdio())
     plan.append(ops.make_cwd("process.cwd", config["process"]["cwd"]))
@@ -230,6 +228,9 @@ def _settings(config: dict[str, Any], linux: dict[str, Any]) -> list[Op]:
         plan.append(ops.readonly_path(f"linux.readonlyPaths[{i}]", path))
     for i, path in enumerate(linux.get("maskedPaths") or ()):
         plan.append(ops.mask_path(f"linux.maskedPaths[{i}]", path))
+    if kind := linux.get("rootfsPropagation"):
+        # After the last bind mount, because what is unbindable cannot be bound, and /proc with it if that is for all below.
+        plan.append(ops.root_propagation("linux.rootfsPropagation", [PROPAGATION[kind]]))
     umask = (config["process"].get("user") or {}).get("umask")
     plan.append(ops.umask("process.user.umask", DEFAULT_UMASK if umask is None else umask))
     return plan
