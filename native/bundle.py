@@ -1,7 +1,7 @@
 """All modules of pyrunc in one file of code objects: ``pyrunc/_hot.bin``, for the launcher.
 
 Why: `run` imports about 60 modules, and to find, stat, open and read each of them costs as much as to execute it. The file is
-read once; a module's code is unmarshalled when it is imported. The modules themselves stay beside it, for everybody else.
+opened once; a module's code is read when it is imported. The modules themselves stay beside it, for everybody else.
 """
 
 from __future__ import annotations
@@ -15,12 +15,18 @@ from pathlib import Path
 
 LOADER = '''
 import marshal
+import posix
 import sys
 from _frozen_importlib import ModuleSpec
 
 
+def run(module, fd):
+    _, _, at, size = modules[module.__name__]
+    exec(marshal.loads(posix.pread(fd, size, begin + at)), module.__dict__)
+
+
 class Bundle:
-    """Finds and executes what is in `modules`: name -> (is a package, path below `root`, place in `data`, size)."""
+    """Finds and executes what is in `modules`: name -> (is a package, path below `root`, place after `begin`, size)."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):
@@ -39,8 +45,11 @@ class Bundle:
 
     @staticmethod
     def exec_module(module):
-        _, _, at, size = modules[module.__name__]
-        exec(marshal.loads(data[at : at + size]), module.__dict__)
+        fd = posix.open(root + "/pyrunc/_hot.bin", posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            run(module, fd)
+        finally:
+            posix.close(fd)
 
 
 def preload(names):
@@ -56,12 +65,10 @@ def preload(names):
         if package:
             module.__path__ = [module.__file__.rpartition("/")[0]]
     for name in names:
-        module = sys.modules[name]
-        _, _, at, size = modules[name]
+        run(sys.modules[name], bundle)
         parent, _, leaf = name.rpartition(".")
-        exec(marshal.loads(data[at : at + size]), module.__dict__)
         if parent:
-            setattr(sys.modules[parent], leaf, module)
+            setattr(sys.modules[parent], leaf, sys.modules[name])
 
 
 sys.meta_path.insert(0, Bundle)
