@@ -21,6 +21,7 @@ from pyrunc.plan.encode import Plan, encode
 from pyrunc.plan.facts import Host, Request
 from pyrunc.plan.further import compile_exec
 from pyrunc.plan.ops import Op
+from pyrunc.plan.options import parse
 from pyrunc.plan.seccomp import Filter
 from pyrunc.plan.show import describe, show
 from tests import strategies
@@ -162,6 +163,9 @@ def test_the_order_of_namespaces_and_root(config: Config, request: Request, host
     assert len(opened) == len(joins) and max(opened, default=-1) < min(joins, default=len(plan.ops))
     assert [plan.ops[i].value(0) for i in opened] == [plan.ops[i].value(0) for i in joins]
     assert max(joins, default=-1) < min(news, default=len(plan.ops)), "a new user namespace has no rights in the joined ones"
+    listed = config["linux"]["namespaces"]
+    flags = [sum(NAMESPACES[entry["type"]] for entry in listed if bool(entry.get("path")) == joined) for joined in (False, True)]
+    assert [sum(plan.ops[i].value(0) for i in news), sum(plan.ops[i].value(1) for i in joins)] == flags
     entered = places(plan, c.OP_PIVOT, c.OP_MOVE_ROOT, c.OP_ENTER_ROOT)
     taken = places(plan, c.OP_ROOT, c.OP_OPEN_ROOT)
     assert len(entered) == len(taken) == 1
@@ -214,6 +218,11 @@ def test_mounts_are_made_as_listed_and_read_only_last(config: Config, request: R
     assert expected - bare <= set(made) <= expected
     for late in places(plan, c.OP_READONLY_MOUNT):
         assert late > max(places(plan, *MOUNTING, c.OP_NULL_STDIO, c.OP_MAKE_CWD, c.OP_CONSOLE), default=-1)
+    for i, mount in enumerate(config.get("mounts", ())):
+        if mount.get("type") == "tmpfs" and parse(mount.get("options")).attr_set & 1 and "rrw" not in mount["options"]:
+            (made_at,) = [op for op in plan.ops if op.at == f"mounts[{i}]" and op.code in (c.OP_MOUNT, c.OP_MOUNT_DATA)]
+            assert not made_at.value(0) & 1, "it could not take what is to be made in it"
+            assert [op.at for op in plan.ops if op.code == c.OP_READONLY_MOUNT].count(f"mounts[{i}]") == 1
     masks, readonly = places(plan, c.OP_MASK_PATH), places(plan, c.OP_READONLY_PATH)
     assert max(readonly, default=-1) < min(masks, default=len(plan.ops)), "what is masked must not be bound over again"
     assert max(places(plan, c.OP_SYSCTL), default=-1) < min(readonly, default=len(plan.ops)), "/proc/sys is read-only then"
