@@ -160,7 +160,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
     """The message of the error: stderr must be that one line, and stdout empty."""
     assert done.stdout == ""
     assert done.stderr.endswith("\n") and done.stderr.count("\n") == 1, done.stderr
-    found = re.fullmatch(r'time="[^"]+" level=error msg=("(?:[^"\\]|\\.)*")\n', done.stderr)
+    found = re.fullmatch(r'time="[^"]+" level=error msg=("(?:[^"\\]|\\.)*")(?: hint="[^"]*")?\n', done.stderr)
     assert found, done.stderr
     message: str = json.loads(found[1])
     return message
