@@ -81,7 +81,7 @@ def corpus(root: str) -> list[bytes]:
 
 
 def harmless_helper(connection: socket.socket, programs: dict[str, int]) -> None:
-    """Carries out plans for `Jail`, one after the other: b"program plan" in, status and stderr out."""
+    """Carries out plans for `Jail`, one after the other: b"program seconds plan" in."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(1, signal.SIGKILL, 0, 0, 0)
     if libc.unshare(NEWUSER | NEWNS | NEWPID | NEWIPC | NEWUTS | NEWNET | NEWCGROUP):
@@ -96,36 +96,37 @@ def harmless_helper(connection: socket.socket, programs: dict[str, int]) -> None
         os._exit(0)
     libc.prctl(1, signal.SIGKILL, 0, 0, 0)
     while request := connection.recv(1 << 20):
-        name, _, plan = request.partition(b" ")
+        name, seconds, plan = request.split(b" ", 2)
         try:
-            connection.send(carry_out(programs[name.decode()], plan))
+            connection.send(carry_out(programs[name.decode()], float(seconds), plan))
         except Exception as error:
             connection.send(b"%d 0 " % HELPER + repr(error).encode())
     os._exit(0)
 
 
-def carry_out(program: int, plan: bytes) -> bytes:
-    """A second, then it is killed, which is no fault: a plan may wait for what never comes."""
+def carry_out(program: int, seconds: float, plan: bytes) -> bytes:
+    """After so many seconds it is killed, which is no fault: a damaged plan may wait for what never comes."""
     env = {"ASAN_OPTIONS": f"exitcode={SANITISER}:detect_leaks=0", "UBSAN_OPTIONS": f"exitcode={SANITISER}"}
     with Init(program, plan, env=env) as process:
-        process.channel.settimeout(1)
+        process.channel.settimeout(seconds)
         try:
             while message := process.receive():
-                for fd in message.fds:
-                    os.close(fd)
                 process.answer(message, None)
-        except (TimeoutError, ProcessLookupError):
+        except TimeoutError:
             pass
         status = 0
         for pid in list(process.pids):
-            end = time.monotonic() + 1
-            ended = (0, 0)
+            end = time.monotonic() + seconds
             while not (ended := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < end:
                 time.sleep(0.001)
             if ended[0]:
                 process.pids.remove(pid)
                 status = os.waitstatus_to_exitcode(ended[1]) or status
-        return b"%d %d " % (status, process.step) + process.printed(2).encode()[-8000:]
+        for message in process.messages:
+            for fd in message.fds:
+                os.close(fd)
+        errors = [message for message in process.messages if message.kind == c.MSG_ERROR]
+        return f"{status} {process.step} {process.printed(2)[-8000:]} {errors}".encode(errors="replace")
 
 
 class Jail:
@@ -146,9 +147,9 @@ class Jail:
         write_maps(self.pid, "0 100000 65536")
         self.connection.send(b"1")
 
-    def __call__(self, program: str, plan: bytes) -> tuple[int, int, str]:
-        """The exit status, the last op begun and what was written to stderr."""
-        self.connection.send(program.encode() + b" " + plan)
+    def __call__(self, program: str, plan: bytes, seconds: float = 0.2) -> tuple[int, int, str]:
+        """The exit status, the last op begun, and what was written to stderr or said to be wrong."""
+        self.connection.send(f"{program} {seconds} ".encode() + plan)
         status, step, words = self.connection.recv(1 << 16).split(b" ", 2)
         return int(status), int(step), words.decode(errors="replace")
 
@@ -190,7 +191,7 @@ def unharmed(status: int, step: int, words: str) -> bool:
 def test_the_plans_are_carried_out_to_their_ends(jail: Jail, plans: list[bytes], program: str) -> None:
     """Or else the faults would be made in what is never reached."""
     for plan in plans:
-        status, step, words = jail(program, plan)
+        status, step, words = jail(program, plan, 10)
         assert unharmed(status, step, words) and step == struct.unpack_from("=I", plan, 12)[0] - 1, (status, step, words)
 
 
@@ -233,14 +234,14 @@ def limits(examples: int) -> settings:
 
 
 @pytest.mark.needs_root
-@limits(250)
+@limits(200)
 @given(FAULTS)
 def test_no_damage_to_a_plan_breaks_memory(jail: Jail, plans: list[bytes], faults: Faults) -> None:
     assert unharmed(*jail("sanitised", damage(plans, faults)))
 
 
 @pytest.mark.needs_root
-@limits(500)
+@limits(400)
 @given(FAULTS)
 def test_no_damage_to_a_plan_breaks_the_shipped_program(jail: Jail, plans: list[bytes], faults: Faults) -> None:
     assert unharmed(*jail("shipped", damage(plans, faults)))
