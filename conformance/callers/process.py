@@ -70,7 +70,7 @@ class Sandbox:
         )
         return Result([*map(str, words)], done.returncode, done.stdout, done.stderr)
 
-    def run_tty(self, *words: object, env: dict[str, str], turns: Sequence[Turn] = (), timeout: float = 60) -> Result:
+    def run_tty(self, *words: object, env: dict[str, str], turns: Sequence[Turn] = (), timeout: float = 20) -> Result:
         """The same at a terminal of 33 rows and 90 columns. Raises AssertionError when a turn's text does not come."""
         ours, theirs = os.openpty()
         termios.tcsetwinsize(ours, (33, 90))
