@@ -111,8 +111,8 @@ REQUIRED = dict.fromkeys(ONE.split(), 1) | dict.fromkeys(TWO.split(), 2) | {"HOO
 @pytest.mark.parametrize("name", REQUIRED)
 def test_a_string_that_an_op_needs_is_there(init: int, name: str) -> None:
     for missing in range(REQUIRED[name]):
-        strings = ["x"] * REQUIRED[name]
-        strings[missing] = None  # type: ignore[call-overload]
+        strings: list[str | None] = ["x"] * REQUIRED[name]
+        strings[missing] = None
         got = run(init, [op(name, *strings)])
         assert (got.status, got.messages) == (REFUSED, []), missing
 

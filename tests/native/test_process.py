@@ -167,7 +167,7 @@ def test_it_starts_with_default_signals_whatever_it_inherits(init: int) -> None:
     assert {"SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000"} <= set(out.splitlines())
 
 
-ARGUMENTS: dict[str, tuple[tuple[object, ...], list[int]]] = {
+ARGUMENTS: dict[str, tuple[tuple[str | bytes | list[str] | None, ...], list[int]]] = {
     "HOOK": (("/bin/true", ["true"], [], "{", "}"), [0, 1, 0]),
     "EXEC": ((["true"], []), [1, 0]),
     "LOOKUP": (("true", "/bin"), []),
@@ -183,7 +183,7 @@ def test_a_child_killed_without_a_word_has_told_how_far_it_came(init: int, name:
     """A seccomp filter kills the process at the first system call of the op after it."""
     strings, values = ARGUMENTS.get(name, (("/etc/passwd", "/etc/passwd"), []))
     kill = [op("NO_NEW_PRIVS"), op("SECCOMP", kill_everything_filter(), v=[0])]
-    got = run(init, [*kill, op(name, *strings, v=values)])  # type: ignore[arg-type]
+    got = run(init, [*kill, op(name, *strings, v=values)])
     assert (got.status, got.step, got.errors) == (-signal.SIGSYS, 2, [])
 
 
