@@ -28,6 +28,10 @@ class Relay:
         if os.isatty(0):
             self.saved = termios.tcgetattr(0)
             tty.setraw(0)
+            raw = termios.tcgetattr(0)
+            # The container's side writes bare newlines (native/init, CONSOLE); ours makes lines of them.
+            raw[1] |= termios.OPOST
+            termios.tcsetattr(0, termios.TCSANOW, raw)
         self.size_from = next((fd for fd in (0, 1, 2) if os.isatty(fd)), -1)
 
     def register(self, poll: Any) -> None:
