@@ -28,12 +28,17 @@ def poststart(ctx: Context, container: Container) -> None:
     try:
         run_hooks("poststart", record.hooks.get("poststart"), hook_state(record, "running", record.pid))
     except PyruncError:
-        try:
-            end(ctx, container)
-            remove(ctx, container)
-        except PyruncError as error:
-            ctx.log.debug(f"after a failed poststart hook: {error.message}")
+        abandon(ctx, container)
         raise
+
+
+def abandon(ctx: Context, container: Container) -> None:
+    """End and remove the container of a hook that failed; what goes wrong with that is told in the debug log."""
+    try:
+        end(ctx, container)
+        remove(ctx, container)
+    except PyruncError as error:
+        ctx.log.debug(f"after a failed hook: {error.message}")
 
 
 def end(ctx: Context, container: Container) -> None:
@@ -54,8 +59,8 @@ def end(ctx: Context, container: Container) -> None:
 def remove(ctx: Context, container: Container) -> None:
     """Remove cgroups and record of a container whose init has ended, then run its poststop hooks.
 
-    Processes that outlived init, where it had no pid namespace of its own, are killed. A poststop hook that fails is a
-    warning (runtime-spec, lifecycle, step 13). The container is closed. Raises CgroupError, StateError, KernelError.
+    Processes that outlived init, where it had no pid namespace of its own, are killed. The container is closed. Raises
+    CgroupError, StateError, KernelError; for the hooks see `poststop`.
     """
     record = container.record
     if record.same_boot:
@@ -66,7 +71,7 @@ def remove(ctx: Context, container: Container) -> None:
         manager.destroy()
     container.remove()
     container.close()
-    _poststop(ctx, record)
+    poststop(ctx, record)
 
 
 def _wait_empty(manager: Manager) -> None:
@@ -75,7 +80,8 @@ def _wait_empty(manager: Manager) -> None:
         time.sleep(0.01)
 
 
-def _poststop(ctx: Context, record: Record) -> None:
+def poststop(ctx: Context, record: Record) -> None:
+    """Run them all; one that fails is a warning (runtime-spec, lifecycle, step 13)."""
     for hook in record.hooks.get("poststop") or ():
         try:
             run_hooks("poststop", [hook], hook_state(record, "stopped", 0))

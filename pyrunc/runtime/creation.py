@@ -12,7 +12,7 @@ from pyrunc import cgroups
 from pyrunc.config.load import load_config
 from pyrunc.config.names import RLIMITS
 from pyrunc.config.rules import check, unknown_capabilities
-from pyrunc.errors import ConfigError, KernelError, PyruncError
+from pyrunc.errors import ConfigError, HookError, KernelError, PyruncError
 from pyrunc.kernel import os, sys
 from pyrunc.kernel.files import write_atomic, write_new
 from pyrunc.kernel.proc import start_time
@@ -334,19 +334,18 @@ class Creation:
 
     def undo(self, cause: BaseException) -> None:
         """Take everything back; what cannot be is told in the debug log, the cause is what the user must see."""
-        steps = [self.manager.destroy, self._poststop, self.container.remove, self.container.close]
-        for step in steps:
+        hooks = (self._poststop,) if self._hooks_begun or isinstance(cause, HookError) else ()
+        for step in (self.manager.destroy, *hooks, self.container.remove, self.container.close):
             try:
                 step()
             except PyruncError as error:
                 self.ctx.log.debug(f"after {cause}: {error.message}")
 
     def _poststop(self) -> None:
-        """runtime-spec: a failed hook stops the container, undoes it, and runs the poststop hooks."""
-        if self._hooks_begun and self.record.hooks.get("poststop"):
-            from pyrunc.launch.hooks import run_hooks
+        """runtime-spec: a hook that fails stops the container, and what follows is what follows a `delete`."""
+        from pyrunc.runtime.after import poststop
 
-            run_hooks("poststop", self.record.hooks["poststop"], hook_state(self.record, "stopped", 0))
+        poststop(self.ctx, self.record)
 
 
 def write_pid(path: str, pid: int) -> None:

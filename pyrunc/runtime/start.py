@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 from errno import ENXIO
 
-from pyrunc.errors import PyruncError, WrongStatus
+from pyrunc.errors import HookError, PyruncError, WrongStatus
 from pyrunc.kernel import os
 from pyrunc.plan.opcodes import MSG_ERROR
 from pyrunc.runtime.kill import open_init
@@ -24,8 +24,8 @@ POLLIN = 1
 def start(ctx: Context, id: str) -> None:
     """Let the created container execute its program; returns when execve(2) has succeeded.
 
-    Raises ContainerMissing, WrongStatus, and what the child reports: HookError, ExecutableError. A poststart hook that fails
-    stops and removes the container (runtime-spec 1.3, lifecycle, step 9).
+    Raises ContainerMissing, WrongStatus, and what the child reports: HookError, ExecutableError. A startContainer or poststart
+    hook that fails stops and removes the container (runtime-spec 1.3, lifecycle, steps 7 and 9).
     """
     from pyrunc.cgroups import reopen
 
@@ -38,6 +38,11 @@ def start(ctx: Context, id: str) -> None:
             raise WrongStatus("cannot start a container that has stopped", STOPPED)
         try:
             _go(container, pidfd)
+        except HookError:
+            from pyrunc.runtime.after import abandon
+
+            abandon(ctx, container)
+            raise
         finally:
             os.close(pidfd)
         if record.hooks.get("poststart"):
