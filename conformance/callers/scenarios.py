@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -303,6 +304,21 @@ def created_by_init(engine: Podman) -> None:
     engine("init", name)
     engine("inspect", "--format", "{{.State.Status}}", name).prints("initialized")
     engine(*engine.REMOVE, name)
+
+
+@podman
+def state_asked(engine: Podman) -> None:
+    """kill when init has ended and conmon has not seen it: podman asks state"""
+    with engine.container("sleep", "100") as name:
+        conmon = int(engine("inspect", "--format", "{{.State.ConmonPid}}", name).out)
+        os.kill(conmon, signal.SIGSTOP)
+        try:
+            os.kill(engine.pid(name), signal.SIGKILL)
+            # podman 4.3.1 calls state without an environment, and with a stderr that nobody reads.
+            engine("kill", name, status=125).says("container not running", "container state improper: stopped")
+        finally:
+            os.kill(conmon, signal.SIGCONT)
+        engine("wait", name).prints("137")
 
 
 @podman
