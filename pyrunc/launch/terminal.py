@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import select
 import termios
 import tty
 
@@ -14,6 +15,25 @@ if TYPE_CHECKING:
 
 POLLIN, POLLOUT = 1, 4
 CHUNK = 65536
+DRAIN_MS = 50
+"""For how long output may be on its way through the kernel's queue after its writer has ended."""
+
+
+def copy_size(master: int) -> None:
+    """Give the container's terminal the size of ours; without one, of the controlling terminal, or leave it."""
+    ours = next((fd for fd in (0, 1, 2) if os.isatty(fd)), -1)
+    fd = ours
+    try:
+        if fd < 0:
+            fd = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        size = fcntl.ioctl(fd, termios.TIOCGWINSZ, b"\0" * 8)
+    except OSError:
+        return
+    finally:
+        if fd != ours:
+            os.close(fd)
+    if any(size[:4]):
+        fcntl.ioctl(master, termios.TIOCSWINSZ, size)
 
 
 class Relay:
@@ -22,8 +42,9 @@ class Relay:
     def __init__(self, master: int) -> None:
         self.master = master
         self.saved: Any = None
-        self.stdin_open = True
-        self.to_master = b""
+        self._watched = {0, master}
+        self._to_master = b""
+        self._in_a_line = False
         os.set_blocking(master, False)
         if os.isatty(0):
             self.saved = termios.tcgetattr(0)
@@ -32,58 +53,59 @@ class Relay:
             # The container's side writes bare newlines (native/init, CONSOLE); ours makes lines of them.
             raw[1] |= termios.OPOST
             termios.tcsetattr(0, termios.TCSANOW, raw)
-        self.size_from = next((fd for fd in (0, 1, 2) if os.isatty(fd)), -1)
 
     def register(self, poll: Any) -> None:
-        poll.register(0, POLLIN)
-        poll.register(self.master, POLLIN)
+        for fd in self._watched:
+            poll.register(fd, POLLIN)
 
     def resize(self) -> None:
-        """Give the container's terminal the size of ours; without one, of the controlling terminal, or leave it."""
-        fd = self.size_from
-        try:
-            if fd < 0:
-                fd = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
-            size = fcntl.ioctl(fd, termios.TIOCGWINSZ, b"\0" * 8)
-        except OSError:
-            return
-        finally:
-            if fd >= 0 and fd != self.size_from:
-                os.close(fd)
-        if any(size[:4]):
-            fcntl.ioctl(self.master, termios.TIOCSWINSZ, size)
+        """Give the container's terminal the size of ours."""
+        copy_size(self.master)
 
     def move(self, poll: Any, ready: dict[int, int]) -> None:
         """Whatever can go now; a full pty is written to when it has room again."""
-        if 0 in ready and self.stdin_open:
+        if 0 in ready and 0 in self._watched:
             data = self._read(0)
-            if not data:
-                self.stdin_open = False
-                poll.unregister(0)
-                data = b"\x04" if self.saved is None else b""  # the end of a file, as a terminal's reader knows it
-            self.to_master += data
-        if self.master in ready and ready[self.master] & ~POLLOUT and not self._output():
-            poll.unregister(self.master)
+            if data is None:
+                self._ignore(poll, 0)
+                data = self._end_of_input()
+            self._in_a_line = data[-1:] != b"\n" if data else self._in_a_line
+            self._to_master += data
+        if self.master not in self._watched:
             return
-        if self.to_master:
+        if ready.get(self.master, 0) & ~POLLOUT and not self._output():
+            for fd in tuple(self._watched):
+                self._ignore(poll, fd)
+            return
+        if self._to_master:
             self._input()
-        if self.master >= 0:
-            poll.modify(self.master, POLLIN | (POLLOUT if self.to_master else 0))
+        poll.modify(self.master, POLLIN | (POLLOUT if self._to_master else 0))
+
+    def _ignore(self, poll: Any, fd: int) -> None:
+        poll.unregister(fd)
+        self._watched.remove(fd)
+
+    def _end_of_input(self) -> bytes:
+        """The end of a file as a terminal's reader knows it, termios(3) VEOF: within a line the first one only ends that."""
+        if self.saved is not None:
+            return b""
+        return b"\x04\x04" if self._in_a_line else b"\x04"
 
     def _input(self) -> None:
         try:
-            self.to_master = self.to_master[os.write(self.master, self.to_master) :]
+            self._to_master = self._to_master[os.write(self.master, self._to_master) :]
         except BlockingIOError:
             pass
         except OSError:
-            self.to_master = b""
+            self._to_master = b""
 
     def _output(self) -> bool:
         """False when the last holder of the container's terminal is gone."""
         data = self._read(self.master)
-        while data:
+        rest = data
+        while rest:
             try:
-                data = data[os.write(1, data) :]
+                rest = rest[os.write(1, rest) :]
             except OSError:
                 break
         return data is not None
@@ -98,15 +120,11 @@ class Relay:
             return None
 
     def drain(self) -> None:
-        """What the process wrote last."""
-        while True:
-            data = self._read(self.master)
-            if not data:
-                return
-            try:
-                os.write(1, data)
-            except OSError:
-                return
+        """What the process wrote last, up to the end of it; others that hold the terminal open are not waited for long."""
+        poll = select.poll()
+        poll.register(self.master, POLLIN)
+        while poll.poll(DRAIN_MS) and self._output():
+            pass
 
     def close(self) -> None:
         """The caller's terminal as it was."""

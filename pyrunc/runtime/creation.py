@@ -323,7 +323,10 @@ class Creation:
         if self.options.console_socket:
             send_console(self.options.console_socket, master)
         else:
+            from pyrunc.launch.terminal import copy_size
+
             self.console = master
+            copy_size(master)  # the program may ask for it at once
 
     def _send_pidfd(self, pid: int) -> None:
         fd = os.pidfd_open(pid)

@@ -228,7 +228,10 @@ class Execution:
         if self._socket:
             send_console(self._socket, master)
         else:
+            from pyrunc.launch.terminal import copy_size
+
             self.console = master
+            copy_size(master)  # the program may ask for it at once
 
     def _send_pidfd(self, path: str, pid: int) -> None:
         fd = os.pidfd_open(pid)
