@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from pyrunc.cli.globals import OPTIONS, context
-from pyrunc.cli.options import parse, parse_command, usage_error
+from pyrunc.cli.options import parse, parse_command
 from pyrunc.errors import PyruncError, UsageError
 from pyrunc.kernel import os
 from pyrunc.log import DEBUG, Log
@@ -51,13 +51,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def command_module(name: str) -> ModuleType:
-    """Import the module of the command. UsageError if there is none.
+    """Import the module of the command. PyruncError if there is none: one line, as callers show all that is printed.
 
     The text is runc's; podman takes the failure of ``checkpoint --help`` for "this runtime cannot do it".
     """
     name = "help" if name == "h" else name
     if name not in COMMANDS:
-        raise usage_error(f"No help topic for '{name}': there is no such command")
+        error = PyruncError(f"No help topic for '{name}': there is no such command")
+        error.code = UsageError.code
+        raise error
     __import__(f"pyrunc.cli.{name}")
     return sys.modules[f"pyrunc.cli.{name}"]
 
