@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pyrunc.cli.emit import out
+from pyrunc.cli.emit import STDOUT, out
 from pyrunc.cli.options import TEXT, Command, Given, Option, usage_error
+from pyrunc.kernel import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,11 +14,13 @@ COMMAND = Command(
     "plan",
     "",
     "print what create would do",
-    "Compiles config.json and prints the operations in their order, each with the property that it comes from.",
+    """Compiles config.json and prints the operations in their order, each with the property that it comes from.
+
+The format "binary" is what pyrunc-init reads, of "run" in place of "create"; it is not for terminals.""",
     (
         Option("bundle", "b", TEXT, "DIR", "the bundle, a directory with a config.json (default: the working directory)"),
         Option("config", "f", TEXT, "FILE", "read FILE in place of the bundle's config.json"),
-        Option("format", "", TEXT, "FORMAT", "text or json (default: text)"),
+        Option("format", "", TEXT, "FORMAT", "text, json or binary (default: text)"),
     ),
     least=0,
     most=0,
@@ -25,11 +28,20 @@ COMMAND = Command(
 
 
 def execute(ctx: Context, given: Given) -> int:
+    form = given.text("format") or "text"
+    if form not in ("text", "json", "binary"):
+        raise usage_error(f"invalid format option: {form} (known: text, json, binary)", "plan")
+    bundle, config_path = given.text("bundle") or ".", given.text("config")
+    if form == "binary":
+        from pyrunc.runtime.plan import encoded
+
+        if os.isatty(STDOUT):
+            raise usage_error("a binary plan is not written to a terminal", "plan")
+        # Every byte comes out as it was, whether it is UTF-8 or not (PEP 383).
+        out(encoded(ctx, bundle, config_path=config_path).decode("utf-8", "surrogateescape"))
+        return 0
     from pyrunc.runtime.plan import plan
 
-    form = given.text("format") or "text"
-    if form not in ("text", "json"):
-        raise usage_error(f"invalid format option: {form} (known: text, json)", "plan")
-    shown = plan(ctx, given.text("bundle") or ".", config_path=given.text("config"), format=form)
+    shown = plan(ctx, bundle, config_path=config_path, format=form)
     out(shown if shown.endswith("\n") else shown + "\n")
     return 0
