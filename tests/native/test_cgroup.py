@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.native.plan_harness import Outcome, eventually, host, op
+from tests.native.plan_harness import Init, Outcome, c, encode, eventually, host, op
 
 pytestmark = pytest.mark.needs_root
 Go = Callable[..., Outcome]
@@ -58,6 +58,16 @@ def test_a_child_is_born_in_its_cgroup2(go: Go, cgroups: list[Path]) -> None:
     enter = op("OPEN_CGROUP", str(cgroups[0]), v=[0, 1])
     assert any(path.endswith(cgroups[0].name) for path in listed(go([enter, op("FORK"), *SHOW]).good()))
     assert not any(path.endswith(cgroups[0].name) for path in listed(go([enter, *SHOW]).good()))
+
+
+@pytest.mark.parametrize("cgroups", ["cgroup2"], indirect=True)
+def test_the_directory_of_the_cgroup2_does_not_stay_open_in_the_child(init: int, cgroups: list[Path]) -> None:
+    """It is the host's: who may trace the process could walk from it to all other cgroups (CVE-2024-21626)."""
+    plan = [op("OPEN_CGROUP", str(cgroups[0]), v=[0, 1]), op("FORK"), op("SYNC", v=[c.SYNC_READY])]
+    with Init(init, encode(plan)) as process:
+        process.until(c.MSG_SYNC, c.SYNC_READY)
+        open_files = [os.readlink(file) for file in Path(f"/proc/{process.pid}/fd").iterdir()]
+        assert open_files and not [name for name in open_files if cgroups[0].name in name]
 
 
 def test_a_cgroup_that_is_missing_or_was_not_opened(go: Go, tmp_path: Path) -> None:
