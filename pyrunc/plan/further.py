@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 def compile_exec(
     process: dict[str, Any], differs: Sequence[str], *, id: str, new_keyring: bool, setgroups: bool,
     seccomp: Filter | None, preserve: int, cgroup_entry: tuple[Sequence[str], str | None] = ((), None),
+    rootfs: str | None = None,
 ) -> Plan:  # fmt: skip
     """The plan of a checked process; `differs` names the namespaces in which the container is not where the runtime is.
 
     The pidfd of the container's init is passed in slot PIDFD. What this process may do it must be able to do before the
-    container's processes can reach it: so it enters the cgroups first, and keeps no fd of the host's.
+    container's processes can reach it: so it enters the cgroups first, and keeps no fd of the host's. `rootfs` is the root
+    of a container without a mount namespace, which joining does not lead into.
     """
     flags = 0
     for kind in differs:
@@ -36,9 +38,12 @@ def compile_exec(
         plan.append(ops.enter_cgroups(len(tasks)))
     if flags:
         plan.append(ops.join("", flags))
+    if "user" in differs:  # the host's root is nobody there: not the owner of a pty, nor of the session keyring
+        plan.append(ops.become_root("", keep_groups=not setgroups))
     if forks:
         plan.append(ops.fork())
-    plan += [ops.open_root(), ops.session()]
+    plan += [ops.open_root()] if rootfs is None else [ops.open_root("root.path", rootfs), ops.enter_root()]
+    plan.append(ops.session())
     if new_keyring:
         plan.append(ops.keyring(f"_ses.{id}", new=False))
     plan += terminal(process, bind=False)

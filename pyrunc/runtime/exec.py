@@ -139,7 +139,12 @@ class Execution:
     def prepare(
         self, process: dict[str, Any], console_socket: str | None, *, detach: bool, preserve_fds: int, cgroup: list[str]
     ) -> None:
-        """Check the process, and everything that can be known before it is started."""
+        """Check the process, and everything that can be known before it is started.
+
+        A process file that names no capabilities or limits gets those of the container, not the runtime's.
+        """
+        own = self.config["process"]
+        process = {**process, **{name: own.get(name) for name in ("capabilities", "rlimits") if process.get(name) is None}}
         check_process(process, config=self.config, at="process.")
         check_console(process, console_socket, detached=detach)
         self.process = with_listen_fds({"process": process})["process"]
@@ -166,6 +171,7 @@ class Execution:
                 seccomp=seccomp_filter(self.ctx, self.config.get("linux") or {}),
                 preserve=self.preserve,
                 cgroup_entry=((), None) if self._moved(differing) else self.manager.entry(),
+                rootfs=None if "mount" in self.record.namespaces else self.record.rootfs,
             )
             with Child(plan, (pidfd,)) as child:
                 child.converse({SYNC_CGROUP: self._join, SYNC_READY: self._ready}, self._take_console)

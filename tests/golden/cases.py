@@ -413,6 +413,11 @@ def exec_shares_everything() -> Plan:
 
 
 @case
+def exec_shares_the_mounts() -> Plan:
+    return further(process(env=[]), "pid", rootfs="/bundle/rootfs")
+
+
+@case
 def exec_terminal() -> Plan:
     document = process(terminal=True, consoleSize={"height": 25, "width": 80}, user={"umask": 0o2, "additionalGids": [1]})
     return further(document, "user", "mount", "cgroup", setgroups=False, preserve=2)

@@ -317,6 +317,9 @@ def test_exec_keeps_the_order(process: Config, differs: list[str], keyring: bool
         assert max(sync(plan, c.SYNC_CGROUP) + places(plan, c.OP_OPEN_CGROUP)) < i < only(plan, c.OP_OPEN_ROOT)
     assert len(places(plan, c.OP_JOIN)) == bool(differs)
     assert len(places(plan, c.OP_FORK)) == bool({"pid", "time"} & set(differs))
+    for i in places(plan, c.OP_BECOME_ROOT):
+        assert only(plan, c.OP_JOIN) < i < min([*places(plan, c.OP_FORK), only(plan, c.OP_OPEN_ROOT)])
+    assert len(places(plan, c.OP_BECOME_ROOT)) == ("user" in differs)
     assert not places(plan, *MOUNTING, *LATE), "exec makes nothing in the container's root"
     assert decode(bytes(encode(plan, 1))).ops == [op_of(op) for op in plan.ops]
 
