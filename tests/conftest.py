@@ -214,13 +214,15 @@ def cgroups() -> list[str]:
 
 
 def children(of: int) -> list[int]:
-    """The living descendants of a process, zombies left out."""
+    """The living descendants of a process, zombies left out. Any of them, and any thread, may end meanwhile."""
     found = []
-    for task in Path(f"/proc/{of}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            with open(f"/proc/{child}/stat") as stat:
-                alive = stat.read().rpartition(")")[2].split()[0] not in "ZX"
-            found += [child] * alive + children(child)
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{of}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                for child in map(int, (task / "children").read_text().split()):
+                    with open(f"/proc/{child}/stat") as stat:
+                        alive = stat.read().rpartition(")")[2].split()[0] not in "ZX"
+                    found += [child] * alive + children(child)
     return found
 
 

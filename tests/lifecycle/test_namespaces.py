@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -218,6 +219,7 @@ def test_a_joined_pid_namespace_does_not_end_with_the_container(box: Box, boxes:
     box.kill()
     box.stopped()
     box.delete()
-    os.waitpid(second, 0)  # it has come to us; until it is collected its namespace cannot end
+    with contextlib.suppress(ChildProcessError):  # the check for leaks may have been quicker
+        os.waitpid(second, 0)  # it has come to us; until it is collected its namespace cannot end
     assert first.status == "running"
     first.down()
