@@ -213,8 +213,14 @@ class Creation:
 
         check_id(self.id)
         self.manager = select_manager(self.ctx, self.bundle, self.id)
-        self.manager.check()
         self.container = Store(self.ctx.root).create(self.id)
+        try:
+            self.manager.check()
+        except BaseException:
+            # The cgroup that is in the way is somebody else's, and not ours to undo.
+            self.container.remove()
+            self.container.close()
+            raise
         try:
             self.record = self._new_record()
             if self.bundle.rootless:
