@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.native.plan_harness import Init, Op, Outcome, c, command, encode, host, op, prelude, sh
+from tests.native.plan_harness import Init, Op, Outcome, c, command, encode, errno_filter, host, op, prelude, sh
 
 pytestmark = pytest.mark.needs_root
 Go = Callable[..., Outcome]
@@ -68,6 +68,17 @@ def test_after_the_wait_a_hook_stands_in_the_root_of_the_container(init: int, ro
         assert process.wait() == 0 and process.printed() == "/some/where\n"
     os.close(fifo)
     assert (rootfs / "hook-stood-in").read_text() == "/\n"
+
+
+def test_hooks_below_a_seccomp_profile_that_knows_no_pidfd(go: Go, tmp_path: Path) -> None:
+    """startContainer hooks run below the container's own, which may be older than pidfd_open(2)."""
+    old = op("SECCOMP", errno_filter(434, errno.ENOSYS), v=[0])
+    go([op("NO_NEW_PRIVS"), old, hook(f"echo 1 >{tmp_path}/ran"), *host("true")]).good()
+    assert (tmp_path / "ran").exists()
+    ops = [op("NO_NEW_PRIVS"), old, hook("exit 3")]
+    assert "exit status 3" in go(ops).bad(ops, "HOOK", "HOOKEXIT", 0).detail
+    ops = [op("NO_NEW_PRIVS"), old, hook("sleep 10", timeout=200)]
+    go(ops).bad(ops, "HOOK", "HOOKTIME", errno.ETIMEDOUT)
 
 
 def test_a_hook_has_three_fds_and_default_signals(go: Go) -> None:
