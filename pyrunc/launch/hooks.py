@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 CAPTURE = 1024
 """Bytes kept of each output of a hook, the last ones, for the message of its failure."""
 
+PIPE = 65536
+"""What a pipe holds (pipe(7))."""
+
+POLL_MAX = (1 << 31) - 1
+"""Milliseconds, a C int; a timeout of more than 24 days is slept in parts."""
+
 SIGPIPE, SIGXFSZ, SIGKILL = 13, 25, 9
 
 
@@ -88,7 +94,7 @@ class _Conversation:
         for fd in self.outputs:
             poll.register(fd, 1)
         while True:
-            left = None if deadline is None else max(0, int((deadline - time.monotonic()) * 1000) + 1)
+            left = None if deadline is None else max(0, min(int((deadline - time.monotonic()) * 1000) + 1, POLL_MAX))
             ready = [fd for fd, _ in poll.poll(left)]
             for fd in ready:
                 if fd in self.open and not (self._write() if fd == self.feed else self._read(fd)):
@@ -112,15 +118,13 @@ class _Conversation:
         return len(self.state) > 0
 
     def _read(self, fd: int) -> bool:
-        """Whether more can come."""
-        while True:
-            try:
-                data = os.read(fd, 65536)
-            except BlockingIOError:
-                return True
-            if not data:
-                return False
-            self.outputs[fd] = (self.outputs[fd] + data)[-CAPTURE:]
+        """What the pipe holds by now, and whether more can come. One look: a hook that never stops writing has a timeout too."""
+        try:
+            data = os.read(fd, PIPE)
+        except BlockingIOError:
+            return True
+        self.outputs[fd] = (self.outputs[fd] + data)[-CAPTURE:]
+        return len(data) > 0
 
     def text(self, fd: int) -> str:
         return self.outputs[fd].decode("utf-8", "replace").strip()
