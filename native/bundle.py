@@ -105,7 +105,13 @@ class Lean(ast.NodeTransformer):
         return ast.copy_location(ast.Pass(), node) if node.module == "__future__" else node
 
 
-COMMANDS = ("create", "start", "state", "kill", "delete", "run", "exec")
+# Command -> what it loads beside its own two modules, on every host or on most.
+FREEZER = ("pyrunc.cgroups.freezer",)
+MAKING = tuple(f"pyrunc.cgroups.{name}" for name in ("hierarchies", "manager", "settings", "view"))
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "create": MAKING, "run": (*MAKING, "pyrunc.launch.foreground"), "exec": FREEZER, "start": FREEZER, "state": FREEZER,
+    "delete": FREEZER, "kill": (),
+}  # fmt: skip
 
 
 TRACE = '''
@@ -126,7 +132,7 @@ for name in sys.argv[2:]:
 
 def order_of(command: str, package: Path) -> list[str]:
     """The modules that `command` always loads, each after those that it imports itself. The shim may not be built yet."""
-    modules = ["pyrunc.cli.main", f"pyrunc.cli.{command}", f"pyrunc.runtime.{command}"]
+    modules = ["pyrunc.cli.main", f"pyrunc.cli.{command}", f"pyrunc.runtime.{command}", *COMMANDS[command]]
     words = [sys.executable, "-ISB", "-c", TRACE, str(package.parent), *modules]
     return subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
 

@@ -66,9 +66,7 @@ def reopen(record: object) -> Manager:
         from .disabled import Disabled
 
         return Disabled()
-    paths, rootless = fields.get("paths"), bool(fields.get("rootless"))
-    if fields.get("manager") != "cgroupfs" or not isinstance(paths, dict) or not all(map(_sound, paths.values())):
-        raise StateError("the record of the container's cgroups is damaged")
+    paths, rootless = _paths(fields), bool(fields.get("rootless"))
     if list(paths) == [""]:
         from .v2 import V2
 
@@ -76,6 +74,27 @@ def reopen(record: object) -> Manager:
     from .v1 import V1
 
     return V1(paths, rootless=rootless, ours=True)
+
+
+def frozen(record: object) -> bool:
+    """What the reopened manager's `frozen` says, for commands that ask nothing else of it: they need not load it.
+
+    Raises as `reopen` does, and CgroupError.
+    """
+    if isinstance(record, dict) and record.get("manager") == "disabled":
+        return False
+    from .freezer import Freezer
+
+    paths = _paths(record)
+    name = "freezer" if "freezer" in paths else ""
+    return name in paths and Freezer(paths[name], not name).frozen()
+
+
+def _paths(record: object) -> dict[str, str]:
+    paths = record.get("paths") if isinstance(record, dict) and record.get("manager") == "cgroupfs" else None
+    if not isinstance(paths, dict) or not all(map(_sound, paths.values())):
+        raise StateError("the record of the container's cgroups is damaged")
+    return paths
 
 
 def _sound(path: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrunc.cgroups import reopen
+from pyrunc.cgroups import frozen
 from pyrunc.errors import ContainerMissing, PyruncError
 from pyrunc.runtime.after import end, remove
 from pyrunc.state.status import require_deletable, status
@@ -30,7 +30,7 @@ def delete(ctx: Context, id: str, *, force: bool) -> None:
         record = _record(container, force)
         if record:
             if not force:
-                require_deletable(status(record, container.fd, lambda: reopen(record.cgroup).frozen()), id)
+                require_deletable(status(record, container.fd, lambda: frozen(record.cgroup)), id)
             end(ctx, container)
             remove(ctx, container)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 from errno import ENXIO
 
+from pyrunc.cgroups import frozen
 from pyrunc.errors import HookError, PyruncError, WrongStatus
 from pyrunc.kernel import os
 from pyrunc.plan.opcodes import MSG_ERROR
@@ -27,12 +28,10 @@ def start(ctx: Context, id: str) -> None:
     Raises ContainerMissing, WrongStatus, and what the child reports: HookError, ExecutableError. A startContainer or poststart
     hook that fails stops and removes the container (runtime-spec 1.3, lifecycle, steps 7 and 9).
     """
-    from pyrunc.cgroups import reopen
-
     container = Store(ctx.root).open(id, lock=True)
     try:
         record = container.record
-        require_startable(status(record, container.fd, lambda: reopen(record.cgroup).frozen()))
+        require_startable(status(record, container.fd, lambda: frozen(record.cgroup)))
         pidfd = open_init(container)
         if pidfd is None:
             raise WrongStatus("cannot start a container that has stopped", STOPPED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyrunc.cgroups import frozen
 from pyrunc.state import status
 from pyrunc.state.store import Store
 
@@ -29,12 +30,7 @@ def status_of(container: Container) -> str:
     """The status as of now. Raises as `Container.record` does, KernelError, CgroupError."""
     record = container.record
 
-    def frozen() -> bool:
-        from pyrunc.cgroups import reopen
-
-        return reopen(record.cgroup).frozen()
-
-    return status.status(record, container.fd, frozen)
+    return status.status(record, container.fd, lambda: frozen(record.cgroup))
 
 
 def describe(container: Container, owner: str = "") -> dict[str, Any]:

@@ -286,9 +286,9 @@ def test_freeze_and_thaw(make: Callable[..., Manager], spawn: Callable[..., Any]
     manager.create()
     process = spawn("sh", "-c", "while :; do :; done")
     manager.join(process.pid)
-    assert not manager.frozen()
+    assert not manager.frozen() and not cgroups.frozen(manager.record())
     manager.freeze()
-    assert manager.frozen() and cgroups.reopen(manager.record()).frozen()
+    assert manager.frozen() and cgroups.reopen(manager.record()).frozen() and cgroups.frozen(manager.record())
     before = Path(f"/proc/{process.pid}/stat").read_text().split()[13:15]
     time.sleep(0.1)
     assert Path(f"/proc/{process.pid}/stat").read_text().split()[13:15] == before
