@@ -13,8 +13,9 @@ from pyrunc.kernel.json import dumps
 from pyrunc.plan import ops
 from pyrunc.plan.devices import compile_devices
 from pyrunc.plan.encode import Plan
+from pyrunc.plan.entry import enterable, open_cgroups
 from pyrunc.plan.mounts import compile_mounts
-from pyrunc.plan.opcodes import OP_LOOKUP, SLOT_GO, SLOT_REPLY, SYNC_CGROUP, SYNC_HOOKS, SYNC_MAPS, SYNC_READY
+from pyrunc.plan.opcodes import OP_LOOKUP, SLOT_GO, SLOT_REPLY, SYNC_HOOKS, SYNC_MAPS, SYNC_READY
 from pyrunc.plan.process import identity, terminal
 from pyrunc.plan.seccomp import Filter
 
@@ -117,22 +118,6 @@ def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, r
         plan.append(ops.keyring(f"_ses.{request.id}", new=True))
     if "network" in ns.new:
         plan.append(ops.loopback(ns.at["network"]))
-    return plan
-
-
-def enterable(entry: tuple[Sequence[str], str | None], *, user: bool) -> tuple[Sequence[str], str | None]:
-    """What to open of the cgroups. Root of a `user` namespace may not have a child born in a host's cgroup2 (clone3(2) asks
-    who clones), but a file that was opened before keeps the rights of who opened it."""
-    tasks, cgroup2 = entry
-    return ([*tasks, f"{cgroup2}/cgroup.procs"], None) if cgroup2 and user else (tasks, cgroup2)
-
-
-def open_cgroups(tasks: Sequence[str], cgroup2: str | None) -> list[Op]:
-    """Wait until the cgroups are there, and open them. A cgroup2 is entered by a fork; without one the runtime moves us."""
-    plan = [ops.sync(SYNC_CGROUP)]
-    plan += [ops.open_cgroup(path, slot, cgroup2=False) for slot, path in enumerate(tasks)]
-    if cgroup2 is not None:
-        plan.append(ops.open_cgroup(cgroup2, 0, cgroup2=True))
     return plan
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pyrunc.config.names import NAMESPACES
 from pyrunc.plan import ops
-from pyrunc.plan.container import enterable, open_cgroups
 from pyrunc.plan.encode import Plan
+from pyrunc.plan.entry import enterable, open_cgroups
 from pyrunc.plan.opcodes import SLOT_PIDFD, SYNC_READY
 from pyrunc.plan.process import identity, terminal
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pyrunc.errors import PyruncError
-from pyrunc.runtime.creation import Creation, Options, check_console
+from pyrunc.runtime.bundle import Options
+from pyrunc.runtime.creation import Creation
+from pyrunc.runtime.process import check_console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def create(ctx: Context, id: str, **settings: Any) -> None:
-    """Make the container `id`; `settings` are those of `creation.Options`.
+    """Make the container `id`; `settings` are those of `bundle.Options`.
 
     Raises any PyruncError, and then leaves no cgroup, mount, process or file behind.
     """

@@ -10,7 +10,8 @@ from pyrunc.kernel import os
 from pyrunc.launch.child import Child, KilledInSetup
 from pyrunc.plan.further import compile_exec
 from pyrunc.plan.opcodes import SYNC_CGROUP, SYNC_READY
-from pyrunc.runtime.creation import (
+from pyrunc.runtime.kill import open_init
+from pyrunc.runtime.process import (
     CONFIG_COPY,
     check_console,
     hand_over,
@@ -21,7 +22,6 @@ from pyrunc.runtime.creation import (
     with_listen_fds,
     write_pid,
 )
-from pyrunc.runtime.kill import open_init
 from pyrunc.state.status import NOT_RUNNING, STOPPED, require_executable, status
 from pyrunc.state.store import Store
 

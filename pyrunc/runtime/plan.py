@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyrunc.kernel import os
-from pyrunc.runtime.creation import Bundle, Options, select_manager
+from pyrunc.runtime.bundle import Bundle, Options, select_manager
 from pyrunc.state.record import Record
 
 TYPE_CHECKING = False

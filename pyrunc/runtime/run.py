@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pyrunc.errors import PyruncError
-from pyrunc.runtime.creation import Creation, Options, check_console
+from pyrunc.runtime.bundle import Options
+from pyrunc.runtime.creation import Creation
+from pyrunc.runtime.process import check_console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

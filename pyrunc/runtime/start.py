@@ -96,7 +96,7 @@ def _failure(container: Container, data: bytes) -> PyruncError:
     from pyrunc.plan.container import tail
     from pyrunc.plan.encode import Message
     from pyrunc.plan.show import failure
-    from pyrunc.runtime.creation import CONFIG_COPY
+    from pyrunc.runtime.process import CONFIG_COPY
 
     message = Message(data)
     if message.kind != MSG_ERROR:

@@ -1,0 +1,122 @@
+"""The command line and the bundle of `create` and `run`: loaded, checked, compiled. Needs no privilege: `plan` is made of it."""
+
+from __future__ import annotations
+
+from pyrunc import cgroups
+from pyrunc.config.load import load_config
+from pyrunc.config.rules import check, unknown_capabilities
+from pyrunc.errors import ConfigError, KernelError
+from pyrunc.kernel import os
+from pyrunc.plan.container import Namespaces, compile_container
+from pyrunc.plan.facts import Host, Request
+from pyrunc.runtime.hoststate import split_state
+from pyrunc.runtime.process import inherited_fds, seccomp_filter, with_listen_fds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from pyrunc.cgroups.manager import Manager
+    from pyrunc.cgroups.view import Leg
+    from pyrunc.log import Context
+    from pyrunc.plan.encode import Plan
+    from pyrunc.state.record import Record
+
+
+class Options:
+    """The command line of `create` and `run`, paths as given."""
+
+    __slots__ = (
+        "bundle", "config_path", "console_socket", "new_keyring", "pid_file", "pidfd_socket", "pivot", "preserve_fds", "waits",
+    )  # fmt: skip
+
+    def __init__(
+        self, *, bundle: str, config_path: str | None = None, console_socket: str | None = None,
+        pidfd_socket: str | None = None, pid_file: str | None = None, no_pivot: bool = False,
+        no_new_keyring: bool = False, preserve_fds: int = 0, waits: bool = True,
+    ) -> None:  # fmt: skip
+        self.bundle = os.path.abspath(bundle)
+        self.config_path = config_path
+        self.console_socket = console_socket
+        self.pidfd_socket = pidfd_socket
+        self.pid_file = os.path.abspath(pid_file) if pid_file else None
+        self.pivot = not no_pivot
+        self.new_keyring = not no_new_keyring
+        self.preserve_fds = preserve_fds
+        self.waits = waits
+
+
+class Bundle:
+    """A loaded and checked config with what depends on it. Raises ConfigError and KernelError; needs no privilege."""
+
+    def __init__(self, ctx: Context, options: Options) -> None:
+        path = options.config_path or os.path.join(options.bundle, "config.json")
+        self.path = options.bundle
+        self.config, self.text = load_config(path)
+        self.rootless = os.geteuid() != 0 if ctx.rootless is None else ctx.rootless
+        self.linux: dict[str, Any] = self.config.get("linux") or {}
+        self.namespaces = Namespaces(self.linux)
+        self.host = self._host(options)
+        check(self.config, host=self.host)
+        self.rootfs = self._rootfs()
+        if unknown := unknown_capabilities(self.config["process"]):
+            ctx.log.warning(f"unknown capabilities are left out: {', '.join(unknown)}")
+
+    def _rootfs(self) -> str:
+        rootfs = os.path.abspath(os.path.join(self.path, self.config["root"]["path"]))
+        try:
+            mode = os.lstat(rootfs).st_mode
+        except OSError as error:
+            raise KernelError.of(f"root.path: {rootfs}", error, config_path="root.path") from error
+        if mode & 0o170000 != 0o040000:
+            what = "a symbolic link" if mode & 0o170000 == 0o120000 else "no directory"
+            raise ConfigError([("root.path", f"{rootfs} is {what}: not a directory")])
+        return rootfs
+
+    def _host(self, options: Options) -> Host:
+        from pyrunc.kernel.host import in_user_namespace, mount_points
+        from pyrunc.launch.idmaps import is_own
+
+        single = self.rootless and is_own(self.linux.get("gidMappings") or (), os.getegid())
+        return Host(
+            in_userns=in_user_namespace(),
+            rootless=self.rootless,
+            single_map=single,
+            proc_mounts=[] if options.pivot else mount_points("proc", "sysfs"),
+            kcore=os.path.exists("/proc/kcore"),
+        )
+
+    def plan(self, ctx: Context, record: Record, options: Options, manager: Manager) -> Plan:
+        """Compile; the seccomp filter comes from the cache below --root where it is there."""
+        view: Sequence[Leg] = ()
+        if any(mount.get("type") == "cgroup" for mount in self.config.get("mounts") or ()):
+            view = manager.mount_view(cgroups.layout(), private=self.namespaces.private("cgroup"))
+        request = Request(
+            record.id,
+            self.path,
+            self.rootfs,
+            waits=options.waits,
+            pivot=options.pivot,
+            new_keyring=options.new_keyring,
+            preserve=inherited_fds() + options.preserve_fds,
+            seccomp=seccomp_filter(ctx, self.linux),
+            state=lambda status: split_state(record, status),
+            environment=_environment(self.config),
+            cgroup_entry=manager.entry(),
+            cgroup_view=view,
+        )
+        return compile_container(with_listen_fds(self.config), request, self.host)
+
+
+def select_manager(ctx: Context, bundle: Bundle, id: str) -> Manager:
+    return cgroups.select(bundle.config, id, manager=ctx.cgroup_manager or "cgroupfs", rootless=bundle.rootless)
+
+
+def _environment(config: dict[str, Any]) -> list[str]:
+    """For createContainer hooks, which inherit the runtime's; read only if there are any."""
+    if not (config.get("hooks") or {}).get("createContainer"):
+        return []
+    from pyrunc.kernel.host import original_environment
+
+    return [f"{name}={value}" for name, value in original_environment().items()]

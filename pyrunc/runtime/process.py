@@ -1,0 +1,90 @@
+"""What the container's init and a further process have in common: their filter, limits and fds, and what callers are handed."""
+
+from __future__ import annotations
+
+from pyrunc.config.names import RLIMITS
+from pyrunc.errors import ConfigError, KernelError
+from pyrunc.kernel import os, sys
+from pyrunc.kernel.files import write_atomic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.log import Context
+    from pyrunc.plan.seccomp import Filter
+
+CONFIG_COPY = "config.json"
+"""In the container's directory: later edits of the bundle's own have no effect (runtime-spec, lifecycle, step 2)."""
+
+CACHE = "@cache"
+"""Below --root; ``@`` cannot be in a container's ID."""
+
+
+def seccomp_filter(ctx: Context, linux: dict[str, Any]) -> Filter | None:
+    if not linux.get("seccomp"):
+        return None
+    from pyrunc.plan.seccomp import compile_seccomp
+
+    cache = os.path.join(ctx.root, CACHE)
+    return compile_seccomp(linux["seccomp"], cache_dir=cache if os.path.isdir(ctx.root) else None)
+
+
+def inherited_fds() -> int:
+    """How many fds systemd passed to us (sd_listen_fds(3))."""
+    if os.getenv("LISTEN_PID") != str(os.getpid()):
+        return 0
+    number = os.getenv("LISTEN_FDS") or ""
+    return int(number) if number.isascii() and number.isdigit() else 0
+
+
+def with_listen_fds(config: dict[str, Any]) -> dict[str, Any]:
+    """The config whose process is told of them; it will be process 1 of its namespace."""
+    count = inherited_fds()
+    if not count:
+        return config
+    process = config["process"]
+    env = [*(process.get("env") or ()), f"LISTEN_FDS={count}", "LISTEN_PID=1"]
+    return {**config, "process": {**process, "env": env}}
+
+
+def check_console(process: dict[str, Any], socket: str | None, *, detached: bool) -> None:
+    """A terminal of a detached process needs somebody to take it, and nobody waits for one that is not there."""
+    terminal = bool(process.get("terminal"))
+    if terminal and detached and not socket:
+        raise ConfigError([("process.terminal", "cannot allocate tty if pyrunc will detach without setting console socket")])
+    if socket and not terminal:
+        raise ConfigError([("process.terminal", "cannot use console socket if pyrunc will not allocate a tty")])
+
+
+def set_rlimits(pid: int, process: dict[str, Any], at: str = "process") -> None:
+    """From outside, because a process in a user namespace may not raise its own. Raises KernelError."""
+    for i, limit in enumerate(process.get("rlimits") or ()):
+        try:
+            sys.prlimit(pid, RLIMITS[limit["type"]], limit["soft"], limit["hard"])
+        except OSError as error:
+            path = f"{at}.rlimits[{i}]"
+            values = f"{limit['soft']}:{limit['hard']}"
+            hint = "raising a hard limit needs CAP_SYS_RESOURCE" if error.errno == 1 else None
+            what = f"{path} ({limit['type']}): set to {values}"
+            raise KernelError(what, error.errno or 0, config_path=path, hint=hint) from error
+
+
+def write_pid(path: str, pid: int) -> None:
+    """Digits alone: go-runc reads the whole file as a number."""
+    write_atomic(os.path.dirname(path) or "/", os.path.basename(path), b"%d" % pid, 0o644)
+
+
+def send_console(path: str, master: int) -> None:
+    """One message with the master's name and its fd, as every caller's console socket expects it."""
+    try:
+        hand_over("--console-socket", path, b"/dev/ptmx", master)
+    finally:
+        os.close(master)
+
+
+def hand_over(option: str, path: str, payload: bytes, fd: int) -> None:
+    try:
+        sys.hand_over(path, payload, fd)
+    except OSError as error:
+        raise KernelError.of(f"send to {option} {path}", error) from error
