@@ -180,7 +180,8 @@ def test_the_peak_of_every_command(box: Box, tmp_path: Path) -> None:
     commands: list[tuple[object, ...]] = [
         ("create", *bundle, box.id), ("state", box.id), ("start", box.id), ("exec", box.id, "true"), ("list",),
         ("kill", box.id, "KILL"), ("delete", "--force", box.id), ("run", "--detach", *bundle, box.id),
-        ("delete", "--force", box.id), ("plan", *bundle), ("spec", "--bundle", tmp_path), ("--version",), ("--help",), ("state", "none"),
+        ("delete", "--force", box.id), ("plan", *bundle),
+        ("spec", "--bundle", tmp_path), ("--version",), ("--help",), ("state", "none"),
     ]  # fmt: skip
     peaks = {}
     for words in commands:
