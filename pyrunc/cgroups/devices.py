@@ -46,7 +46,6 @@ DEFAULTS = (
     Rule(True, "c", 1, 8, ALL),  # random
     Rule(True, "c", 1, 9, ALL),  # urandom
     Rule(True, "c", 5, 0, ALL),  # tty
-    Rule(True, "c", 5, 1, ALL),  # console
     Rule(True, "c", 5, 2, ALL),  # ptmx
     Rule(True, "c", 136, None, ALL),  # pts
     Rule(True, "c", 10, 200, ALL),  # net/tun, which users of runc missed when it was taken away
