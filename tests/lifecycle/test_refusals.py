@@ -163,6 +163,12 @@ BAD: dict[str, tuple[Callable[[Config], None], str, str]] = {
     ),
     "intel-rdt": (put("linux.intelRdt", {"closID": "x"}), "linux.intelRdt", "not supported"),
     "net-devices": (put("linux.netDevices", {"eth0": {}}), "linux.netDevices", "not supported"),
+    "personality": (put("linux.personality", {"domain": "LINUX32"}), "linux.personality.domain", "not supported"),
+    "memory-policy": (put("linux.memoryPolicy", {"mode": "MPOL_LOCAL"}), "linux.memoryPolicy", "not supported"),
+    "mount-label": (put("linux.mountLabel", "system_u:object_r:svirt_sandbox_file_t:s0"), "linux.mountLabel", "not supported"),
+    "scheduler": (put("process.scheduler", {"policy": "SCHED_BATCH"}), "process.scheduler", "not supported"),
+    "io-priority": (put("process.ioPriority", {"class": "IOPRIO_CLASS_IDLE", "priority": 0}), "ioPriority", "not supported"),
+    "private-without-pivot": (put("linux.rootfsPropagation", "private"), "linux.rootfsPropagation", "--no-pivot"),
     "hook-relative": (put("hooks", {"prestart": [{"path": "bin/true"}]}), "hooks.prestart[0].path", "absolute"),
     "hook-timeout": (put("hooks", {"poststop": [{**HOOK, "timeout": 0}]}), "hooks.poststop[0].timeout", ""),
     "hook-missing": (put("hooks", {"createRuntime": [{"path": "/no/such"}]}), "createRuntime hook #0", "no such file"),
@@ -194,7 +200,7 @@ def test_a_config_is_refused(box: Box, name: str) -> None:
     change, where, what = BAD[name]
     box.writable()
     change(box.config)
-    message = box.refused()
+    message = box.refused(*(["--no-pivot"] if "without-pivot" in name else []))
     assert where in message and what in message, message
 
 
@@ -277,7 +283,7 @@ def test_a_root_that_is_a_link(box: Box) -> None:
 EXEC: dict[str, tuple[Callable[[Config], None], str, str]] = {
     name: (BAD[name][0], BAD[name][1], BAD[name][2])
     for name in BAD
-    if name.split("-")[0] in ("args", "cwd", "env", "umask", "rlimit", "oom", "program", "apparmor", "selinux")
+    if name.split("-")[0] in ("args", "cwd", "env", "umask", "rlimit", "oom", "program", "apparmor", "selinux", "scheduler", "io")
     or name in ("uid-negative", "uid-too-large")
 }
 
@@ -299,6 +305,8 @@ def test_process_files_of_exec(up: Box, tmp_path: Path) -> None:
         message = one_line(up.exec("--process", path, up.id, check=255))
         assert message.startswith("exec failed: "), name
         assert (where in message or where.removeprefix("process.") in message) and what in message, f"{name}: {message}"
+    path.write_text(json.dumps({**up.process, "execCPUAffinity": {"initial": "0"}}))
+    assert "execCPUAffinity: not supported" in one_line(up.exec("--process", path, up.id, check=255))
     for text in ("", "{", "[]", "null", '{"args": ["true"], "cwd": 1}'):
         path.write_text(text)
         assert one_line(up.exec("--process", path, up.id, check=255)).startswith("exec failed: ")

@@ -208,6 +208,36 @@ def test_annotations_are_in_the_state(box: Box) -> None:
     box.down()
 
 
+def test_unknown_properties_are_ignored(box: Box) -> None:
+    for part in (box.config, box.process, box.linux, box.config["root"], box.config["mounts"][0], box.linux["resources"]):
+        part["future"] = {"any": ["thing", None, 7]}
+    box.linux["namespaces"][0]["future"] = None
+    assert box.sh("echo ignored") == "ignored\n"
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.0.2-dev", "1.2.1", "1.99.0+later"])
+def test_every_version_1_of_the_specification(box: Box, version: str) -> None:
+    box.config["ociVersion"] = version
+    box.create()
+    assert box.state["ociVersion"] == version
+    box.down()
+
+
+def test_what_is_null_is_absent(box: Box) -> None:
+    box.config.update(dict.fromkeys(("hooks", "annotations", "hostname")))
+    box.linux.update(dict.fromkeys(("sysctl", "devices", "seccomp", "cgroupsPath")))
+    box.process.update(dict.fromkeys(("rlimits", "oomScoreAdj", "consoleSize", "scheduler")))
+    assert box.sh("echo ok") == "ok\n"
+
+
+def test_sections_for_other_systems_and_for_exec_are_ignored(box: Box) -> None:
+    box.config.update(windows={"layerFolders": ["c:"]}, solaris={"milestone": "x"}, vm={"kernel": {"path": "/k"}}, zos={})
+    box.process.update(commandLine="dir", execCPUAffinity={"initial": "0", "final": "0"})
+    box.process["user"]["username"] = "ContainerUser"
+    box.linux["personality"] = {"domain": "LINUX"}
+    assert box.sh("id -u") == "0\n"
+
+
 def test_the_owner_of_the_root_maps_through_the_user_namespace(box: Box) -> None:
     box.map_ids()
     os.chown(box.rootfs, BASE, BASE)
