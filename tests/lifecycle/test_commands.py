@@ -185,7 +185,7 @@ def test_run_passes_signals_on(box: Box, name: str) -> None:
     trapped = int(number) if "RT" in name else name
     run = running(box, f"trap 'echo caught; exit 66' {trapped}; echo ready; while :; do sleep 0.05; done")
     run.send_signal(number)
-    assert run.communicate(timeout=10) == ("caught\n", None) and run.returncode == 66
+    assert run.communicate(timeout=10)[0] == "caught\n" and run.returncode == 66
 
 
 def test_run_in_the_foreground_leaves_the_others_in(box: Box) -> None:
@@ -315,7 +315,7 @@ def test_plan_needs_no_privilege(box: Box, pyrunc: Path, session_dir: Path) -> N
     for path in (pyrunc, _cffi_backend.__file__):
         if subprocess.run([*argv, interpreter, "-ISc", "import sys; open(sys.argv[1])", path], capture_output=True).returncode:
             pytest.skip(f"only root may read {path} or {interpreter}")
-    command = [*argv, pyrunc, "--root", session_dir / "none", "plan", "--bundle", box.bundle.path]
+    command = [*argv, str(pyrunc), "--root", str(session_dir / "none"), "plan", "--bundle", str(box.bundle)]
     done = subprocess.run(command, capture_output=True)
     assert done.returncode == 0 and b"execute" in done.stdout, done.stderr
 

@@ -132,8 +132,14 @@ def leftovers(box: Box) -> list[str]:
     return [path for path in (*mounts(), *cgroups()) if box.id in path]
 
 
-def processes(box: Box, before: set[int]) -> set[int]:
+def processes(before: set[int]) -> set[int]:
     return set(children(os.getpid())) - before
+
+
+def gone(before: set[int]) -> bool:
+    """Whether no new process is left, once the dead are collected."""
+    reap()
+    return not processes(before)
 
 
 def test_a_create_that_is_killed_leaves_nothing_that_a_forced_delete_cannot_remove(box: Box) -> None:
@@ -155,9 +161,9 @@ def test_a_create_that_is_killed_leaves_nothing_that_a_forced_delete_cannot_remo
             status = box.cli("state", box.id)
             assert status.returncode == 0 or "does not exist" in status.stderr
             if '"created"' not in status.stdout:
-                until(lambda: (reap(), not processes(box, before))[1], 5, f"step {step}: a process has stayed")
+                until(lambda: gone(before), 5, f"step {step}: a process has stayed")
         box.down()
-        until(lambda: (reap(), not processes(box, before))[1], 5, f"step {step}: a process has stayed after delete")
+        until(lambda: gone(before), 5, f"step {step}: a process has stayed after delete")
         assert leftovers(box) == [], f"step {step}"
     assert -signal.SIGKILL in outcomes
     assert (box.bundle.path / "err").read_text() == ""
@@ -185,10 +191,10 @@ def test_the_child_dies_with_the_runtime(box: Box, point: str, user: bool) -> No
     create.wait()
     if point != "createContainer":
         # A hook of the host's is nobody's to kill but its own: it goes on, as it does under other runtimes.
-        for pid in processes(box, before):
+        for pid in processes(before):
             if Path(f"/proc/{pid}/comm").read_text() == "sleep\n":
                 os.kill(pid, signal.SIGKILL)
-    until(lambda: (reap(), not processes(box, before))[1], 5, "the half-made container lives on")
+    until(lambda: gone(before), 5, "the half-made container lives on")
     assert box.status == "stopped"
     box.down()
     assert leftovers(box) == []
@@ -214,7 +220,7 @@ def test_a_create_that_fails_leaves_nothing(box: Box, stage: str) -> None:
     FAILURES[stage](box.writable())
     for command in ("create", "run"):
         box.refused(command=command)
-        assert not box.exists() and processes(box, before) == set() and leftovers(box) == []
+        assert not box.exists() and processes(before) == set() and leftovers(box) == []
     box.delete("--force")  # as podman does after every failed create
 
 
@@ -225,7 +231,7 @@ def test_a_failure_at_the_very_end_leaves_nothing(box: Box, flag: str) -> None:
     for command in ("create", "run"):
         box.args("sleep", "1000")
         box.refused(flag, "/no/such/place", command=command)
-        assert not box.exists() and processes(box, before) == set() and leftovers(box) == []
+        assert not box.exists() and processes(before) == set() and leftovers(box) == []
 
 
 def test_a_run_that_is_killed_leaves_its_container_to_others(box: Box) -> None:

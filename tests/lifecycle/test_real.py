@@ -183,7 +183,7 @@ def test_the_peak_of_every_command(box: Box, tmp_path: Path) -> None:
         ("delete", "--force", box.id), ("plan", *bundle),
         ("spec", "--bundle", tmp_path), ("--version",), ("--help",), ("state", "none"),
     ]  # fmt: skip
-    peaks = {}
+    peaks: dict[object, int] = {}
     for words in commands:
         argv = [sys.executable, "-ISc", MEASURE, str(tmp_path / "peak"), *box.cli.argv(*words)]
         subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)

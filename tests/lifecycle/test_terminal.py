@@ -36,7 +36,7 @@ class Session:
         self.slave = slave
         self.process = subprocess.Popen(
             argv, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-            preexec_fn=lambda: (os.close(os.open(os.ttyname(0), os.O_RDWR)), None)[1],
+            preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # the first that a session's leader opens is its own
         )  # fmt: skip
 
     def wait(self) -> int:
