@@ -183,7 +183,8 @@ class Creation:
     def undo(self, cause: BaseException) -> None:
         """Take everything back; what cannot be is told in the debug log, the cause is what the user must see."""
         hooks = (self._poststop,) if self._hooks_begun or isinstance(cause, HookError) else ()
-        for step in (self.manager.destroy, *hooks, self.container.remove, self.container.close):
+        # Without a pid namespace what a hook or the program has started lives on: with its cgroup it would be lost to `delete`.
+        for step in (self.manager.kill_all, self.manager.destroy, *hooks, self.container.remove, self.container.close):
             try:
                 step()
             except PyruncError as error:
