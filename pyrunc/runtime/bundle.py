@@ -11,6 +11,7 @@ from pyrunc.plan.container import Namespaces, compile_container
 from pyrunc.plan.facts import Host, Request
 from pyrunc.runtime.hoststate import split_state
 from pyrunc.runtime.process import inherited_fds, seccomp_filter, with_listen_fds
+from pyrunc.state.record import NAMESPACES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,9 +60,22 @@ class Bundle:
         self.namespaces = Namespaces(self.linux)
         self.host = self._host(options)
         check(self.config, host=self.host)
+        if self.namespaces.joined:
+            self._leave_our_own()
         self.rootfs = self._rootfs()
         if unknown := unknown_capabilities(self.config["process"]):
             ctx.log.warning(f"unknown capabilities are left out: {', '.join(unknown)}")
+
+    def _leave_our_own(self) -> None:
+        """A path that leads to the runtime's own namespace is as good as none. Taken for the container's, its sysctls and its
+        hostname would be the host's, and its root, which would be replaced, the host's root."""
+        own = {kind for kind, path in self.namespaces.joined.items() if _is_own(kind, path)}
+        if own:
+            kept = [entry for entry in self.linux["namespaces"] if entry["type"] not in own]
+            self.linux = {**self.linux, "namespaces": kept}
+            self.config = {**self.config, "linux": self.linux}
+            self.namespaces = Namespaces(self.linux)
+            check(self.config, host=self.host)
 
     def _rootfs(self) -> str:
         rootfs = os.path.abspath(os.path.join(self.path, self.config["root"]["path"]))
@@ -107,6 +121,14 @@ class Bundle:
             cgroup_view=view,
         )
         return compile_container(with_listen_fds(self.config), request, self.host)
+
+
+def _is_own(kind: str, path: str) -> bool:
+    file = next(file for name, _, file in NAMESPACES if name == kind)
+    try:
+        return os.path.samestat(os.stat(path), os.stat(f"/proc/self/ns/{file}"))
+    except OSError:
+        return False  # what is wrong with the path shows when it is joined
 
 
 def select_manager(ctx: Context, bundle: Bundle, id: str) -> Manager:
