@@ -161,9 +161,11 @@ EXECUTOR(WAIT) {
         return fail(AT_OPEN, EBADF, NULL);
     if (keep_only(init.slot[SLOT_REPLY], go_fd + 1) < 0)
         return -1;
+    signals_end_us(true);
     do
         n = sys(__NR_read, go_fd, &go, 1);
     while (n == -EINTR);
+    signals_end_us(false);
     sys(__NR_close, go_fd);
     return n == 1 ? 0 : fail(AT_READ, n < 0 ? n : EPIPE, NULL);
 }

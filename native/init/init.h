@@ -68,6 +68,8 @@ struct sigaction_raw {
     unsigned long mask;
 };
 void signal_set(int number, void *handler);
+/* Signals that end a process end this one, although it is process 1 of its namespace; or all are as at the start. */
+void signals_end_us(bool really);
 void fd_close(int *fd);
 
 #define EXECUTOR(name) int op_##name(const struct plan_op *op)

@@ -80,6 +80,23 @@ void signal_set(int number, void *handler) {
     sys(__NR_rt_sigaction, number, &action, 0, sizeof action.mask);
 }
 
+static void end(int number) {
+    sys(__NR_exit_group, 128 + number);
+    __builtin_unreachable();
+}
+
+/* The kernel keeps from process 1 every signal that it does not catch, SIGKILL from outside excepted (pid_namespaces(7)). */
+void signals_end_us(bool really) {
+    static const int ending[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE, SIGALRM, SIGTERM};
+    struct sigaction_raw action = {.handler = really ? (void *)end : SIG_DFL};
+#ifdef SA_RESTORER
+    action.flags = SA_RESTORER; /* x86 wants an address to return to, which this handler never does */
+    action.restorer = (void *)end;
+#endif
+    for (size_t i = 0; i < COUNT(ending); i++)
+        sys(__NR_rt_sigaction, ending[i], &action, 0, sizeof action.mask);
+}
+
 void fd_close(int *fd) {
     if (*fd >= 0)
         sys(__NR_close, *fd);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EPERM
+
 from pyrunc.config.names import CAPABILITIES, NAMESPACES
 from pyrunc.errors import ExecutableError, HookError, SetupError, strerror
 from pyrunc.plan import opcodes as c
@@ -210,6 +212,8 @@ def _as_json(index: int, op: Op) -> dict[str, Any]:
     entry: dict[str, Any] = {"index": index, "op": op.name.lower(), "config_path": op.at, "describe": describe(op)}
     return {**entry, "tolerate": tolerated} if tolerated else entry
 
+USERNS_HINT = "the kernel makes no user namespace for a chrooted process, nor where a sysctl forbids it (user_namespaces(7))"
+
 
 def failure(op: Op, place: int, errno: int, detail: str) -> PyruncError:
     """The error of an op that failed at `place` in native/init; `detail` is what the child, a file system or a hook said."""
@@ -220,7 +224,8 @@ def failure(op: Op, place: int, errno: int, detail: str) -> PyruncError:
         error = _executable_failure(op, place, errno)
     else:
         subject = f" ({op.text(SUBJECTS[op.code])})" if op.code in SUBJECTS else ""
-        error = SetupError(f"{op.at or op.name.lower()}{subject}: {_tried(op, place, detail)}", errno)
+        hint = USERNS_HINT if op.code == c.OP_UNSHARE and errno == EPERM and op.value(0) & NAMESPACES["user"] else None
+        error = SetupError(f"{op.at or op.name.lower()}{subject}: {_tried(op, place, detail)}", errno, hint=hint)
     error.args = (one_line(error.message),)
     error.op, error.stage, error.errno = op.name.lower(), "setup", errno or None
     error.config_path = op.at or None

@@ -297,6 +297,16 @@ def test_spec_makes_a_bundle_that_runs(box: Box, cli: Cli) -> None:
     assert done.returncode == 6 and config["hostname"] in done.stdout
 
 
+@pytest.mark.parametrize("signal", ["TERM", "INT", "HUP"])
+def test_a_signal_that_ends_a_process_ends_a_created_container(box: Box, signal: str) -> None:
+    """As runc's waiting init does, although process 1 of a namespace is spared what it does not catch."""
+    box.args("sleep", "60")
+    box.create()
+    box.kill(signal)
+    box.stopped()
+    box.delete()
+
+
 def test_plan_prints_and_does_nothing(box: Box, cli: Cli) -> None:
     box.bundle.write()
     text = cli("plan", "--bundle", box.bundle, check=True).stdout
