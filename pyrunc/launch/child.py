@@ -128,20 +128,12 @@ class Child:
             else:
                 raise self._failure(message)
 
-    def _receive(self) -> tuple[Message | None, int | None]:
-        """The next message and the fd that came with it; None at the end."""
+    def _receive(self) -> tuple[bytes, int | None]:
         try:
-            data, fd = sys.receive(self._channel, MESSAGE_SIZE)
+            return sys.receive(self._channel, MESSAGE_SIZE)
         except ConnectionResetError:
-            return None, None
-        if not data:
-            return None, fd
-        try:
-            return Message(data), fd
-        except ValueError:
-            if fd is not None:
-                os.close(fd)
-            raise _not_understood() from None
+            # It went without reading our answer, which is told first and once; what it said before is still there.
+            return sys.receive(self._channel, MESSAGE_SIZE)
 
     def _answer(self) -> None:
         try:
