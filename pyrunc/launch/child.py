@@ -128,12 +128,21 @@ class Child:
             else:
                 raise self._failure(message)
 
-    def _receive(self) -> tuple[bytes, int | None]:
+    def _receive(self) -> tuple[Message | None, int | None]:
+        """The next message and the fd that came with it; None at the end."""
         try:
-            return sys.receive(self._channel, MESSAGE_SIZE)
+            data, fd = sys.receive(self._channel, MESSAGE_SIZE)
         except ConnectionResetError:
             # It went without reading our answer, which is told first and once; what it said before is still there.
-            return sys.receive(self._channel, MESSAGE_SIZE)
+            data, fd = sys.receive(self._channel, MESSAGE_SIZE)
+        if not data:
+            return None, fd
+        try:
+            return Message(data), fd
+        except ValueError:
+            if fd is not None:
+                os.close(fd)
+            raise _not_understood() from None
 
     def _answer(self) -> None:
         try:
