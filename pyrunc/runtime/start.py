@@ -62,9 +62,14 @@ def _go(container: Container, pidfd: int) -> None:
             if error.errno == ENXIO:
                 raise WrongStatus("cannot start a container that has stopped", STOPPED) from None
             raise
-        os.write(go, b"\n")
-        os.close(go)
-        container.remove_fifos()
+        try:
+            # First the name, then the byte: if we are killed in between, no container that runs is taken for a created one.
+            container.remove_fifos()
+            os.write(go, b"\n")
+        except BrokenPipeError:
+            raise WrongStatus("cannot start a container that has stopped", STOPPED) from None
+        finally:
+            os.close(go)
         data = _wait(reply, pidfd)
     finally:
         os.close(reply)
