@@ -49,16 +49,17 @@ class Foreground:
         poll.register(pidfd, POLLIN)
         if relay:
             relay.register(poll)
-        while True:
+        status = None
+        while status is None:
             ready = dict(poll.poll())
             if self._signals in ready:
                 self._forward(pidfd, relay)
             if relay:
                 relay.move(poll, ready)
-            if pidfd in ready:
-                if relay:
-                    relay.drain()
-                return os.waitpid(pid, 0)[1]
+            status = _collect(pid)
+        if relay:
+            relay.drain()
+        return status
 
     def _forward(self, pidfd: int, relay: Any) -> None:
         """SIGCHLD tells of our own children, SIGURG is sent by runtimes of languages to themselves."""
@@ -72,6 +73,18 @@ class Foreground:
                 relay.resize()
             elif number not in (SIGCHLD, SIGURG):
                 send_signal(pidfd, number)
+
+
+def _collect(pid: int) -> int | None:
+    """The status of the process if it has ended. The orphans that a subreaper is given go the same way: as zombies they would
+    fill up the container's pids.max."""
+    try:
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            if ended[0] == pid:
+                return ended[1]
+    except ChildProcessError:
+        pass
+    return None
 
 
 def become_subreaper() -> None:
