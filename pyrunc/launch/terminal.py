@@ -17,6 +17,8 @@ POLLIN, POLLOUT = 1, 4
 CHUNK = 65536
 DRAIN_MS = 50
 """For how long output may be on its way through the kernel's queue after its writer has ended."""
+DRAIN_BYTES = 1 << 20
+"""More than the queue holds (640 KiB, TTYB_DEFAULT_MEM_LIMIT): what comes after that is another writer's."""
 
 
 def copy_size(master: int) -> None:
@@ -44,6 +46,7 @@ class Relay:
         self.saved: Any = None
         self._watched = {0, master}
         self._to_master = b""
+        self._reading = True
         self._in_a_line = False
         os.set_blocking(master, False)
         if os.isatty(0):
@@ -73,17 +76,28 @@ class Relay:
             self._to_master += data
         if self.master not in self._watched:
             return
-        if ready.get(self.master, 0) & ~POLLOUT and not self._output():
+        if ready.get(self.master, 0) & ~POLLOUT and self._output() < 0:
             for fd in tuple(self._watched):
                 self._ignore(poll, fd)
             return
         if self._to_master:
             self._input()
         poll.modify(self.master, POLLIN | (POLLOUT if self._to_master else 0))
+        self._read_on(poll, len(self._to_master) < CHUNK)
+
+    def _read_on(self, poll: Any, room: bool) -> None:
+        """Stdin may be a file of any length and the program one that reads nothing of it."""
+        if 0 in self._watched and room != self._reading:
+            self._reading = room
+            if room:
+                poll.register(0, POLLIN)
+            else:
+                poll.unregister(0)
 
     def _ignore(self, poll: Any, fd: int) -> None:
-        poll.unregister(fd)
         self._watched.remove(fd)
+        if fd != 0 or self._reading:
+            poll.unregister(fd)
 
     def _end_of_input(self) -> bytes:
         """The end of a file as a terminal's reader knows it, termios(3) VEOF: within a line the first one only ends that."""
@@ -99,8 +113,8 @@ class Relay:
         except OSError:
             self._to_master = b""
 
-    def _output(self) -> bool:
-        """False when the last holder of the container's terminal is gone."""
+    def _output(self) -> int:
+        """How many bytes there were; negative when the last holder of the container's terminal is gone."""
         data = self._read(self.master)
         rest = data
         while rest:
@@ -108,7 +122,7 @@ class Relay:
                 rest = rest[os.write(1, rest) :]
             except OSError:
                 break
-        return data is not None
+        return -1 if data is None else len(data)
 
     def _read(self, fd: int) -> bytes | None:
         """None at the end, b"" when there is nothing now."""
@@ -123,8 +137,9 @@ class Relay:
         """What the process wrote last, up to the end of it; others that hold the terminal open are not waited for long."""
         poll = select.poll()
         poll.register(self.master, POLLIN)
-        while poll.poll(DRAIN_MS) and self._output():
-            pass
+        left = DRAIN_BYTES
+        while left > 0 and poll.poll(DRAIN_MS) and (length := self._output()) >= 0:
+            left -= length
 
     def close(self) -> None:
         """The caller's terminal as it was."""

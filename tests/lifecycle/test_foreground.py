@@ -1,0 +1,77 @@
+"""Foreground processes with awkward company: orphans, writers that never stop, input that nobody reads; and a start that comes
+too late."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from pyrunc.errors import WrongStatus
+from pyrunc.log import Context, Log
+from pyrunc.runtime.start import start
+from pyrunc.state.store import Container
+from tests.conftest import until
+from tests.lifecycle.box import Box, status_of
+
+
+def zombies(parent: int) -> int:
+    """How many children of this process wait to be collected."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return sum(status_of(child, "State")[0].startswith("Z") for child in children)
+
+
+def test_the_orphans_of_a_container_are_collected(box: Box) -> None:
+    """Without a pid namespace they come to `run`, and as zombies they would count in pids.max."""
+    box.share("pid")
+    box.args("sh", "-c", "for i in 1 2 3 4 5; do (sleep 0.01 &); done; sleep 0.5; touch /dev/shm/done; sleep 0.5; exit 9")
+    with box.cli.popen("run", "--bundle", box.bundle, box.id, stdin=subprocess.DEVNULL) as run:
+        until(lambda: box.exists() and box.status == "running", 10, "it does not run")
+        done = Path(f"/proc/{box.pid}/root/dev/shm/done")
+        until(done.exists, 10, "it does not come to its end")
+        assert zombies(run.pid) == 0
+        assert run.wait(timeout=10) == 9
+
+
+def test_a_writer_that_stays_behind_does_not_hold_exec_up(box: Box) -> None:
+    box.up()
+    script = "trap '' HUP; yes & sleep 0.1"
+    begin = time.monotonic()
+    box.exec("--tty", box.id, "sh", "-c", script, check=True, timeout=20, stdout=subprocess.DEVNULL)
+    assert time.monotonic() - begin < 10
+    box.down()
+
+
+def test_input_that_is_not_read_is_not_kept_in_memory(box: Box, tmp_path: Path) -> None:
+    box.process["terminal"] = True
+    (tmp_path / "large").write_bytes(b"")
+    os.truncate(tmp_path / "large", 64 << 20)
+    box.args("sh", "-c", "stty raw -echo; touch /dev/shm/raw; sleep 1")
+    with open(tmp_path / "large") as large:
+        run = box.cli.popen("run", "--bundle", box.bundle, box.id, stdin=large, stdout=subprocess.DEVNULL)
+        until(lambda: box.exists() and box.status == "running", 10, "it does not run")
+        until(Path(f"/proc/{box.pid}/root/dev/shm/raw").exists, 10, "the terminal does not become raw")
+        time.sleep(0.5)
+        assert int(status_of(run.pid, "VmHWM")[0].split()[0]) < 30 << 10
+        assert run.wait(timeout=10) == 0
+
+
+def test_a_container_that_ends_while_it_is_started(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the opening of the fifo and the byte; and until the byte is written, it has ceased to be a created one."""
+    pid = box.create()
+    remove = Container.remove_fifos
+
+    def end(self: Container) -> None:
+        remove(self)
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: status_of(pid, "State")[0].startswith("Z"), 5, "it does not end")
+
+    monkeypatch.setattr(Container, "remove_fifos", end)
+    with pytest.raises(WrongStatus, match="cannot start a container that has stopped"):
+        start(Context(str(box.cli.root), Log()), box.id)
+    assert box.status == "stopped"
+    box.delete()
