@@ -75,7 +75,8 @@
     OP(EXEC, 49) \
     OP(ENTER_ROOT, 50) \
     OP(OPEN_CGROUP, 51) \
-    OP(ENTER_CGROUPS, 52)
+    OP(ENTER_CGROUPS, 52) \
+    OP(OWN_ROOT, 53)
 
 /* place, number, what was tried there */
 #define PLAN_PLACES(PLACE) \

@@ -3,6 +3,51 @@
 #include "mount.h"
 
 #include <linux/mount.h>
+#include <linux/sched.h>
+
+static bool same_place(int a, int b) {
+    struct statx x, y;
+    return sys(__NR_statx, a, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &x) == 0 &&
+           sys(__NR_statx, b, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &y) == 0 && x.stx_ino == y.stx_ino &&
+           x.stx_mnt_id == y.stx_mnt_id;
+}
+
+/* pivot_root(2) changes the root of the process. If that is a chroot, the root of the mount namespace stays what it was,
+ * outside, and that is where setns(2) leads: an `exec`, or the container's own root, would find the host there. So a
+ * chrooted runtime's root first becomes the root of a mount namespace. */
+EXECUTOR(OWN_ROOT) {
+    (void)op;
+    int top = -1, root = path_open_retry(AT_FDCWD, "/", O_PATH | O_DIRECTORY, 0, 0);
+    long ns = sys(__NR_openat, AT_FDCWD, "/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC, 0);
+    long r = root < 0 ? root : ns < 0 ? ns : sys(__NR_setns, ns, CLONE_NEWNS);
+    if (r == 0)
+        top = path_open_retry(AT_FDCWD, "/", O_PATH | O_DIRECTORY, 0, 0);
+    if (ns >= 0)
+        sys(__NR_close, ns);
+    if (r < 0 || top < 0)
+        return fail(AT_SETNS, r < 0 ? r : top, NULL);
+    bool chrooted = !same_place(root, top);
+    fd_close(&top);
+    if (chrooted && (r = sys(__NR_fchdir, root)) == 0 && (r = sys(__NR_unshare, CLONE_NEWNS)) == 0)
+        r = sys(__NR_mount, 0, "/", 0, MS_SLAVE | MS_REC, 0);
+    fd_close(&root);
+    if (!chrooted)
+        return 0;
+    int tree = r < 0 ? fail(AT_UNSHARE, r, NULL) : mount_clone(AT_FDCWD, ".", true);
+    if (tree < 0)
+        return -1;
+    r = sys(__NR_move_mount, tree, "", AT_FDCWD, ".", MOVE_MOUNT_F_EMPTY_PATH);
+    if (r == 0)
+        r = sys(__NR_fchdir, tree);
+    if (r == 0)
+        r = sys(__NR_pivot_root, ".", ".");
+    if (r == 0)
+        r = sys(__NR_umount2, ".", 2 /* MNT_DETACH */);
+    if (r == 0)
+        r = sys(__NR_chdir, "/");
+    fd_close(&tree);
+    return r < 0 ? fail(AT_PIVOTROOT, r, NULL) : 0;
+}
 
 /* s: a path of the host's; v: propagation */
 EXECUTOR(PROPAGATE) {

@@ -83,6 +83,8 @@ def compile_container(config: dict[str, Any], request: Request, host: Host) -> P
 def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, request: Request, host: Host) -> list[Op]:
     process = config["process"]
     plan = [ops.open_proc()]
+    if "mount" in ns.new:
+        plan.append(ops.own_root())
     if process.get("oomScoreAdj") is not None:
         plan.append(ops.oom_score("process.oomScoreAdj", process["oomScoreAdj"]))
     forks = ns.private("pid") or ns.private("time")

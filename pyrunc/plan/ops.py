@@ -70,6 +70,11 @@ def open_proc() -> Op:
     return Op(c.OP_OPEN_PROC, "")
 
 
+def own_root() -> Op:
+    """A runtime without the privilege cannot, and a container of its is confined by its user namespace."""
+    return Op(c.OP_OWN_ROOT, "root.path", (), (), c.TOLERATE_EPERM)
+
+
 def open_ns(at: str, path: Text, slot: int) -> Op:
     return Op(c.OP_OPEN_NS, at, (_b(path),), (slot,))
 

@@ -144,6 +144,7 @@ DESCRIPTIONS: dict[int, Callable[[Op], str]] = {
     c.OP_HIDE: lambda op: f"unmount or cover {op.text(0)}",
     c.OP_PIVOT: lambda op: "pivot into the root and let go of the old one",
     c.OP_MOVE_ROOT: lambda op: "move the root to / and chroot into it",
+    c.OP_OWN_ROOT: lambda op: "if the runtime is chrooted, make its root that of a mount namespace",
     c.OP_OPEN_CGROUP: lambda op: f"open cgroup {op.text(0)}",
     c.OP_ENTER_CGROUPS: lambda op: f"enter the {op.value(0)} cgroups opened",
     c.OP_ENTER_ROOT: lambda op: "chroot into the root",

@@ -10,6 +10,7 @@ from pyrunc.plan.ops import Op
 
 SAMPLES: dict[Callable[..., Op], Op] = {
     ops.open_proc: ops.open_proc(),
+    ops.own_root: ops.own_root(),
     ops.open_ns: ops.open_ns("linux.namespaces[0].path", "/proc/1/ns/net", 0),
     ops.setns: ops.setns("linux.namespaces[0].path", "/proc/1/ns/net", 3, 0x40000000),
     ops.join: ops.join("", 0x20020000),

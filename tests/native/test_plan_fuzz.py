@@ -74,7 +74,7 @@ def corpus(root: str) -> list[bytes]:
         [*uts, op("OPEN_ROOT", "/"), op("ENTER_ROOT"), *end],
         [*enter[:1], op("UNSHARE", v=[NEWTIME]), op("TIME_OFFSETS", "monotonic 1 0"), op("OOM_SCORE", "5"), op("JOIN", v=[0])],
         [op("NO_NEW_PRIVS"), op("SECCOMP", errno_filter(SETHOSTNAME, 1), v=[0]), op("SYNC", v=[c.SYNC_READY]), *end],
-        [op("OPEN_CGROUP", "/", v=[0, 1]), op("ENTER_CGROUPS"), op("BECOME_ROOT", v=[1]), op("WAIT")],
+        [op("OWN_ROOT"), op("OPEN_CGROUP", "/", v=[0, 1]), op("ENTER_CGROUPS"), op("BECOME_ROOT", v=[1]), op("WAIT")],
     ]
     assert {o.name for plan in plans for o in plan} == set(c.OP_NAMES.values())
     return [encode([Op(o.name, o.strings, o.values, sum(c.TOLERATED)) for o in plan]) for plan in plans]
