@@ -107,10 +107,10 @@ class Lean(ast.NodeTransformer):
 
 # Command -> what it loads beside its own two modules, on every host or on most.
 FREEZER = ("pyrunc.cgroups.freezer",)
-MAKING = tuple(f"pyrunc.cgroups.{name}" for name in ("hierarchies", "manager", "settings", "view"))
+MAKING = tuple(f"pyrunc.cgroups.{name}" for name in ("devices", "hierarchies", "limits_v1", "manager", "settings", "v1", "view"))
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "create": MAKING, "run": (*MAKING, "pyrunc.launch.foreground"), "exec": FREEZER, "start": FREEZER, "state": FREEZER,
-    "delete": FREEZER, "kill": (),
+    "create": (*MAKING, "pyrunc.kernel.host"), "run": (*MAKING, "pyrunc.kernel.host", "pyrunc.launch.foreground"),
+    "exec": FREEZER, "start": FREEZER, "state": FREEZER, "delete": FREEZER, "kill": (),
 }  # fmt: skip
 
 

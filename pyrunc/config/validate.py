@@ -44,7 +44,7 @@ def explain(document: Any, kind: str) -> list[Fault]:
 
     `kind` is config, process, resources, state or features. Raises ConfigError when the schema or jsonschema is missing.
     """
-    gc.set_threshold(700)  # the launcher has it idle, which would cost jsonschema 2 MiB
+    gc.enable()  # the launcher has it off, which would cost jsonschema 2 MiB
     stem, part, accept = KINDS[kind]
     schema = load_schema(stem)
     if part:

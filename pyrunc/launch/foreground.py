@@ -5,6 +5,7 @@ Terminal modules are imported only where there is a terminal.
 
 from __future__ import annotations
 
+import gc
 import select
 from sys import byteorder
 
@@ -28,6 +29,7 @@ class Foreground:
 
     def wait(self, pid: int, console: int = -1) -> int:
         """Relay until the process ends; its status as a shell would say it: 128 + n when a signal ended it."""
+        gc.enable()  # the launcher has turned it off, and this may take days
         pidfd = os.pidfd_open(pid)
         relay = None
         try:

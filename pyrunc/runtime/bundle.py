@@ -90,9 +90,11 @@ class Bundle:
 
     def _host(self, options: Options) -> Host:
         from pyrunc.kernel.host import in_user_namespace, mount_points
-        from pyrunc.launch.idmaps import is_own
+        single = False
+        if self.rootless:
+            from pyrunc.launch.idmaps import is_own
 
-        single = self.rootless and is_own(self.linux.get("gidMappings") or (), os.getegid())
+            single = is_own(self.linux.get("gidMappings") or (), os.getegid())
         return Host(
             in_userns=in_user_namespace(),
             rootless=self.rootless,
