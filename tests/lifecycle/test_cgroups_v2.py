@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -359,7 +360,7 @@ def test_bpf_without_the_right_to_it(make: Callable[..., Manager]) -> None:
     )
     project = str(Path(__file__).resolve().parents[2])
     done = subprocess.run(
-        ["unshare", "-Ur", "python3", "-c", script, project, manager.paths[""]], capture_output=True, text=True, timeout=60
+        ["unshare", "-Ur", sys.executable, "-c", script, project, manager.paths[""]], capture_output=True, text=True, timeout=60
     )
     assert done.stderr == ""
     assert done.stdout.startswith(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -14,8 +15,12 @@ from tests.lifecycle.box import NAMESPACES, Box
 
 def alone(word: str) -> bool:
     """Whether no process is left with this word on its command line."""
-    found = subprocess.run(["pgrep", "-f", f"sleep {word}"], capture_output=True)
-    return found.returncode == 1
+    wanted = f"sleep\0{word}\0".encode()
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if file.read_bytes().endswith(wanted):
+                return False
+    return True
 
 
 def test_what_a_hook_has_left_behind_ends_with_a_create_that_fails(box: Box) -> None:

@@ -52,7 +52,7 @@ def test_the_pid_is_that_of_the_hooks_own_namespace(go: Go, rootfs: Path) -> Non
 
 
 def test_before_the_pivot_a_hook_stands_in_the_rootfs(go: Go, rootfs: Path) -> None:
-    out = go([*prelude(rootfs), hook("pwd >here; ls /work >/dev/null 2>&1"), *sh("cat /here")])
+    out = go([*prelude(rootfs), hook("pwd >here"), *sh("cat /here")])
     assert out.out.strip() == str(rootfs)
 
 
