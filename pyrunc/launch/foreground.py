@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrunc.launch.notify import Notifier
+
 SIGCHLD, SIGURG, SIGWINCH = 17, 23, 28
 SIGINFO_SIZE = 128  # struct signalfd_siginfo; its first four bytes are the number
 POLLIN = 1
@@ -27,7 +29,7 @@ class Foreground:
     def __init__(self) -> None:
         self._signals = sys.signals_as_fd()
 
-    def wait(self, pid: int, console: int = -1) -> int:
+    def wait(self, pid: int, console: int = -1, notifier: Notifier | None = None) -> int:
         """Relay until the process ends; its status as a shell would say it: 128 + n when a signal ended it."""
         gc.enable()  # the launcher has turned it off, and this may take days
         pidfd = os.pidfd_open(pid)
@@ -38,19 +40,21 @@ class Foreground:
 
                 relay = Relay(console)
                 relay.resize()
-            status = self._loop(pid, pidfd, relay)
+            status = self._loop(pid, pidfd, relay, notifier)
         finally:
             os.close(pidfd)
             if relay:
                 relay.close()
         return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
-    def _loop(self, pid: int, pidfd: int, relay: Any) -> int:
+    def _loop(self, pid: int, pidfd: int, relay: Any, notifier: Notifier | None) -> int:
         poll = select.poll()
         poll.register(self._signals, POLLIN)
         poll.register(pidfd, POLLIN)
         if relay:
             relay.register(poll)
+        if notifier:
+            poll.register(notifier.fd, POLLIN)
         status = None
         while status is None:
             ready = dict(poll.poll())
@@ -58,6 +62,10 @@ class Foreground:
                 self._forward(pidfd, relay)
             if relay:
                 relay.move(poll, ready)
+            if notifier and notifier.fd in ready and notifier.pass_on(os.getpid(), stays=True):
+                poll.unregister(notifier.fd)
+                notifier.close()
+                notifier = None
             status = _collect(pid)
         if relay:
             relay.drain()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyrunc.cgroups.manager import Manager
+    from pyrunc.launch.notify import Notifier
     from pyrunc.log import Context
     from pyrunc.state.store import Container
 
@@ -40,6 +41,7 @@ class Creation:
         self.bundle = Bundle(ctx, options)
         self.console = -1
         self.meanwhile: Callable[[], None] | None = None
+        self.notifier: Notifier | None = None
         self.manager: Manager
         self.record: Record
         self.container: Container
@@ -99,6 +101,8 @@ class Creation:
         self.manager.apply(self.bundle.linux.get("resources"))
 
     def _launch(self) -> Child:
+        if os.getenv("NOTIFY_SOCKET"):
+            self._announce()
         plan = self.bundle.plan(self.ctx, self.record, self.options, self.manager)
         self.record.cgroup = self.manager.record()
         self.record.ops = len(plan.ops)
@@ -124,6 +128,14 @@ class Creation:
         finally:
             for fd in fifos:
                 os.close(fd)
+
+    def _announce(self) -> None:
+        """The program of a created container cannot notify anybody before `start`, which binds the socket then."""
+        from pyrunc.launch.notify import announced, listen
+
+        self.bundle.config = announced(self.bundle.config, self.container.fd, self.container.path)
+        if not self.options.waits:
+            self.notifier = listen(self.container.fd, self.ctx.log.warning)
 
     def _meanwhile(self) -> None:
         """The child is at its mounts for some milliseconds, on another processor as likely as not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyrunc.errors import PyruncError
+from pyrunc.kernel import os
 from pyrunc.runtime.bundle import Options
 from pyrunc.runtime.creation import Creation
 from pyrunc.runtime.process import check_console
@@ -11,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrunc.launch.notify import Notifier
     from pyrunc.log import Context
 
 
@@ -24,7 +26,9 @@ def run(ctx: Context, id: str, *, detach: bool, keep: bool, no_subreaper: bool, 
         creation = Creation(ctx, id, options)
         check_console(creation.bundle.config["process"], options.console_socket, detached=detach)
         if detach:
-            _start(ctx, creation)
+            pid = _start(ctx, creation)
+            if creation.notifier:
+                _await_readiness(creation, creation.notifier, pid)
             creation.container.close()
             return 0
         return _foreground(ctx, creation, keep=keep, subreaper=not no_subreaper)
@@ -42,6 +46,16 @@ def _start(ctx: Context, creation: Creation) -> int:
     return child.pid
 
 
+def _await_readiness(creation: Creation, notifier: Notifier, pid: int) -> None:
+    """The others may have the container meanwhile, if only to kill it."""
+    creation.container.unlock()
+    pidfd = os.pidfd_open(pid)
+    try:
+        notifier.wait(pid, pidfd)
+    finally:
+        os.close(pidfd)
+
+
 def _foreground(ctx: Context, creation: Creation, *, keep: bool, subreaper: bool) -> int:
     from pyrunc.launch.foreground import Foreground, become_subreaper
 
@@ -52,7 +66,7 @@ def _foreground(ctx: Context, creation: Creation, *, keep: bool, subreaper: bool
     pid = _start(ctx, creation)
     # Others may now kill, exec into and look at it; nobody else deletes a container that runs.
     creation.container.unlock()
-    status = foreground.wait(pid, creation.console)
+    status = foreground.wait(pid, creation.console, creation.notifier)
     if not keep:
         _clean_up(ctx, creation)
     if creation.container.fd >= 0:

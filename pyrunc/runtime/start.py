@@ -23,7 +23,8 @@ POLLIN = 1
 
 
 def start(ctx: Context, id: str) -> None:
-    """Let the created container execute its program; returns when execve(2) has succeeded.
+    """Let the created container execute its program; returns when execve(2) has succeeded, and if a service manager is to be
+    notified (launch/notify.py) when the program is ready or has ended.
 
     Raises ContainerMissing, WrongStatus, and what the child reports: HookError, ExecutableError. A startContainer or poststart
     hook that fails stops and removes the container (runtime-spec 1.3, lifecycle, steps 7 and 9).
@@ -36,21 +37,34 @@ def start(ctx: Context, id: str) -> None:
         if pidfd is None:
             raise WrongStatus("cannot start a container that has stopped", STOPPED)
         try:
-            _go(container, pidfd)
-        except HookError:
-            from pyrunc.runtime.after import abandon
-
-            abandon(ctx, container)
-            raise
+            _start(ctx, container, pidfd)
         finally:
             os.close(pidfd)
-        if record.hooks.get("poststart"):
-            from pyrunc.runtime.after import poststart
-
-            poststart(ctx, container)
     finally:
         if container.fd >= 0:
             container.close()
+
+
+def _start(ctx: Context, container: Container, pidfd: int) -> None:
+    notifier = None
+    if os.getenv("NOTIFY_SOCKET"):
+        from pyrunc.launch.notify import listen
+
+        notifier = listen(container.fd, ctx.log.warning)
+    try:
+        _go(container, pidfd)
+    except HookError:
+        from pyrunc.runtime.after import abandon
+
+        abandon(ctx, container)
+        raise
+    if container.record.hooks.get("poststart"):
+        from pyrunc.runtime.after import poststart
+
+        poststart(ctx, container)
+    if notifier:
+        container.unlock()  # for those who lose patience with it
+        notifier.wait(container.record.pid, pidfd)
 
 
 def _go(container: Container, pidfd: int) -> None:
