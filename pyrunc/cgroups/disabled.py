@@ -23,9 +23,6 @@ class Disabled(Manager):
     def apply_devices(self, resources: dict[str, Any] | None) -> None:
         return
 
-    def _kill_all(self) -> None:
-        return
-
     def oom_kills(self) -> int:
         return 0
 

@@ -12,7 +12,7 @@ from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM, EROFS
 from ..errors import CgroupError, StateError, UnsupportedError
 from ..kernel import os
 from . import files
-from .freezer import Freezer
+from .freezer import Freezer, kill, kill_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,9 +55,6 @@ class Manager:
 
     def apply_devices(self, resources: dict[str, Any] | None) -> None:
         """Put the device rules in force; without any in the config only the defaults are allowed. Errors as of `apply`."""
-        raise NotImplementedError
-
-    def _kill_all(self) -> None:
         raise NotImplementedError
 
     def oom_kills(self) -> int:
@@ -176,13 +173,6 @@ class Manager:
         tasks = [path + "/tasks" for path in dict.fromkeys(path for name, path in self.paths.items() if name)]
         return tasks, self.paths.get("")
 
-    def open_for_clone(self) -> int | None:
-        """A directory descriptor for clone3(CLONE_INTO_CGROUP), to be closed by the caller; None where `join` must do.
-
-        Not for v1 and hybrid hosts: there the process has to be moved in the other hierarchies anyway.
-        """
-        return None
-
     def frozen(self) -> bool:
         """Whether this container was paused; a cgroup that is gone, or frozen only through a parent, was not.
 
@@ -222,8 +212,21 @@ class Manager:
 
         Raises CgroupError.
         """
-        if self._ours:
-            self._kill_all()
+        if not self._ours:
+            return
+        cgroup2 = self.paths.get("")
+        at_a_stroke = cgroup2 is not None and kill(cgroup2)
+        if at_a_stroke and self._primary() == cgroup2:
+            return
+        if not at_a_stroke and self.pids(all=True):
+            try:
+                self.freeze()
+            except (CgroupError, UnsupportedError):
+                # What does not stand still can still be killed, if not at a stroke.
+                pass
+        kill_each(lambda: self.pids(all=True))
+        # A frozen v1 process takes its SIGKILL when it thaws.
+        self.thaw()
 
     def destroy(self) -> None:
         """Remove the container's cgroups and whatever it made below them; absence is fine.

@@ -84,20 +84,6 @@ class V1(Manager):
                 return self.paths[name], name == UNIFIED
         return None
 
-    def _kill_all(self) -> None:
-        from .freezer import kill, kill_each
-
-        stopped = UNIFIED in self.paths and kill(self.paths[UNIFIED])
-        if not stopped and "freezer" in self.paths and self.pids(all=True):
-            try:
-                self.freeze()
-            except CgroupError:
-                # What does not stand still can still be killed, if not at a stroke.
-                pass
-        kill_each(lambda: self.pids(all=True))
-        # A frozen v1 process takes its SIGKILL when it thaws.
-        self.thaw()
-
     def oom_kills(self) -> int:
         try:
             return files.flat_value(files.read(self.paths["memory"] + "/memory.oom_control"), "oom_kill")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import CgroupError, UnsupportedError
+from ..errors import UnsupportedError
 from ..kernel import os
 from . import files
 from .manager import Manager
@@ -71,27 +71,6 @@ class V2(Manager):
 
     def _freezer_of(self) -> tuple[str, bool] | None:
         return (self.paths[""], True) if self.paths else None
-
-    def open_for_clone(self) -> int | None:
-        if not self.paths:
-            return None
-        try:
-            return files.open_directory(self.paths[""])
-        except OSError as error:
-            raise CgroupError.of(f"open cgroup {self.paths['']}", error) from None
-
-    def _kill_all(self) -> None:
-        from .freezer import kill, kill_each
-
-        if not self.paths or kill(self.paths[""]):
-            return
-        try:
-            self.freeze()
-        except CgroupError:
-            # What does not stand still can still be killed, if not at a stroke.
-            pass
-        kill_each(lambda: self.pids(all=True))
-        self.thaw()
 
     def oom_kills(self) -> int:
         try:

@@ -90,7 +90,7 @@ def test_life(make: Callable[..., Manager], spawn: Callable[..., Any]) -> None:
 def test_killing_without_cgroup_kill(
     make: Callable[..., Manager], spawn: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyrunc.cgroups.freezer.kill", lambda directory: False)
+    monkeypatch.setattr("pyrunc.cgroups.manager.kill", lambda directory: False)
     manager = make()
     manager.create()
     Path(manager.paths[""], "sub").mkdir()
@@ -101,17 +101,6 @@ def test_killing_without_cgroup_kill(
     manager.kill_all()
     assert [process.wait(timeout=10) for process in processes] == [-signal.SIGKILL] * 2
     assert not manager.frozen()
-
-
-def test_a_descriptor_to_clone_into(make: Callable[..., Manager]) -> None:
-    manager = make()
-    with pytest.raises(CgroupError, match="open cgroup"):
-        manager.open_for_clone()
-    manager.create()
-    fd = manager.open_for_clone()
-    assert fd is not None and not os.get_inheritable(fd)
-    assert os.path.samestat(os.fstat(fd), os.stat(manager.paths[""]))
-    os.close(fd)
 
 
 def test_refusals(make: Callable[..., Manager], spawn: Callable[..., Any]) -> None:

@@ -202,7 +202,7 @@ def test_a_container_without_cgroups_answers_everything() -> None:
             manager.kill_all(),
             manager.destroy(),
         )
-        assert (manager.pids(all=True), manager.frozen(), manager.oom_kills(), manager.open_for_clone()) == ([], False, 0, None)
+        assert (manager.pids(all=True), manager.frozen(), manager.oom_kills(), manager.entry()) == ([], False, 0, ([], None))
         assert not cgroups.frozen(manager.record())
         with pytest.raises(UnsupportedError, match="cannot be paused"):
             manager.freeze()
