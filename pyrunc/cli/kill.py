@@ -15,7 +15,7 @@ COMMAND = Command(
     "send a signal to a container's init",
     """The signal (default: TERM) is a number or a name, with or without SIG, in any case: 9, KILL, sigkill, RTMIN+3.""",
     (
-        Option("all", "a", FLAG, "", "send it to every process of the container"),
+        Option("all", "a", FLAG, "", "a container that has stopped is no error; KILL ends what it has left behind"),
         Option("regex", "r", FLAG, "", "<container-id> is a regular expression: signal every container that it matches"),
     ),
     most=2,

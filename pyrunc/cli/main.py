@@ -14,7 +14,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
 
-COMMANDS = ("create", "delete", "exec", "help", "kill", "list", "plan", "run", "spec", "start", "state", "version")
+COMMANDS = (
+    *("create", "delete", "exec", "help", "kill", "list", "pause", "plan", "ps", "resume", "run", "spec", "start"),
+    *("state", "version"),
+)
 """Each is a module of this package with a ``COMMAND`` (its table) and ``execute(context, given) -> exit status``."""
 
 INTERRUPTED = 130

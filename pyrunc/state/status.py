@@ -73,6 +73,20 @@ def require_executable(status: str, *, ignore_paused: bool = False) -> None:
         raise WrongStatus(f"cannot exec in a container that is still being created: {NOT_RUNNING}", status)
 
 
+def require_pausable(status: str) -> None:
+    """`pause`. Raises WrongStatus."""
+    if status == STOPPED:
+        raise WrongStatus(NOT_RUNNING, status)
+    if status not in (CREATED, RUNNING):
+        raise WrongStatus(f"cannot pause a container that is {status}: {NOT_RUNNING}", status)
+
+
+def require_paused(status: str) -> None:
+    """`resume`. Raises WrongStatus."""
+    if status != PAUSED:
+        raise WrongStatus("container not paused", status)
+
+
 def require_deletable(status: str, id: str) -> None:
     """`delete` without --force: what has stopped, and what was never started, which the caller kills. Raises WrongStatus."""
     if status not in (STOPPED, CREATED):
