@@ -16,9 +16,11 @@ from .freezer import Freezer, kill, kill_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from .hierarchies import Layout
+    from .settings import Setting
     from .view import Leg
 
 NOT_PERMITTED = (EACCES, EPERM, EROFS)
@@ -35,6 +37,8 @@ class Manager:
     """
 
     name = "cgroupfs"
+    wants_process = False
+    """Whether `create` has to be given the container's first process."""
 
     def __init__(self, paths: dict[str, str], *, rootless: bool = False, explicit: bool = True, ours: bool = False) -> None:
         self.paths = paths
@@ -45,13 +49,13 @@ class Manager:
 
     # --- what differs between the versions
 
-    def apply(self, resources: dict[str, Any] | None, *, devices: bool = True) -> None:
-        """Write the limits of ``linux.resources``, and the device rules if `devices`.
-
-        Limits are meant to be in force before the process joins, so that it never runs without them. Raises ConfigError,
-        UnsupportedError or CgroupError naming the property; what was written until then stays.
-        """
+    def limits(self, resources: dict[str, Any]) -> list[list[Setting]]:
+        """What `resources` means for the files of this version, see `settings.write`. ConfigError, UnsupportedError."""
         raise NotImplementedError
+
+    def _places(self) -> Mapping[str, str]:
+        """The directory in which a controller's files are."""
+        return self.paths
 
     def apply_devices(self, resources: dict[str, Any] | None) -> None:
         """Put the device rules in force; without any in the config only the defaults are allowed. Errors as of `apply`."""
@@ -73,6 +77,25 @@ class Manager:
         """What a new or reused leaf needs before a process can join."""
 
     # --- what does not
+
+    def apply(self, resources: dict[str, Any] | None, *, devices: bool = True) -> None:
+        """Write the limits of ``linux.resources``, and the device rules if `devices`.
+
+        Limits are meant to be in force before the process joins, so that it never runs without them. Raises ConfigError,
+        UnsupportedError or CgroupError naming the property; what was written until then stays.
+        """
+        if resources:
+            self._write(self.limits(resources))
+        if devices:
+            self.apply_devices(resources)
+
+    def settle(self, resources: dict[str, Any] | None) -> None:
+        """Write what could not be in force while the container was made. To be called before its program runs."""
+
+    def _write(self, groups: list[list[Setting]]) -> None:
+        from . import settings
+
+        settings.write(self._places(), groups, absent=self._absent())
 
     def record(self) -> dict[str, object]:
         """What `reopen` takes, fit for JSON. Settled after `create`, which may leave hierarchies out."""
@@ -97,8 +120,8 @@ class Manager:
                 except OSError as error:
                     raise CgroupError.of(f"look into cgroup {directory}", error, config_path="linux.cgroupsPath") from None
 
-    def create(self) -> None:
-        """Make the directories with their parents; on any error remove again what was made.
+    def create(self, pid: int | None = None) -> None:
+        """Make the directories with their parents; on any error remove again what was made. `pid`: see `wants_process`.
 
         Raises StateError as `check` does, CgroupError for what the kernel refuses.
         """

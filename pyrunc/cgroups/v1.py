@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .settings import Setting
+
 DEVICES = "linux.resources.devices"
 
 
@@ -21,14 +23,10 @@ class V1(Manager):
     for which v1 has no words.
     """
 
-    def apply(self, resources: dict[str, Any] | None, *, devices: bool = True) -> None:
-        if resources:
-            from . import settings
-            from .limits_v1 import compile_limits
+    def limits(self, resources: dict[str, Any]) -> list[list[Setting]]:
+        from .limits_v1 import compile_limits
 
-            settings.write(self.paths, compile_limits(resources), absent=self._absent())
-        if devices:
-            self.apply_devices(resources)
+        return compile_limits(resources)
 
     def apply_devices(self, resources: dict[str, Any] | None) -> None:
         from .devices import Inexpressible, rules_of, v1_lines

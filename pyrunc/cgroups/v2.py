@@ -9,7 +9,10 @@ from .manager import Manager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
+
+    from .settings import Setting
 
 
 class V2(Manager):
@@ -31,15 +34,15 @@ class V2(Manager):
         self._top = top
         self._domain = domain
 
-    def apply(self, resources: dict[str, Any] | None, *, devices: bool = True) -> None:
-        if resources:
-            from . import settings
-            from .limits_v2 import CONTROLLERS, compile_limits
+    def limits(self, resources: dict[str, Any]) -> list[list[Setting]]:
+        from .limits_v2 import compile_limits
 
-            places = dict.fromkeys(("", *CONTROLLERS), self.paths[""]) if self.paths else {}
-            settings.write(places, compile_limits(resources), absent=self._absent())
-        if devices:
-            self.apply_devices(resources)
+        return compile_limits(resources)
+
+    def _places(self) -> Mapping[str, str]:
+        from .limits_v2 import CONTROLLERS
+
+        return dict.fromkeys(("", *CONTROLLERS), self.paths[""]) if self.paths else {}
 
     def apply_devices(self, resources: dict[str, Any] | None) -> None:
         from . import bpf

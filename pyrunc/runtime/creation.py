@@ -64,7 +64,7 @@ class Creation:
             raise
         try:
             self.record = self._new_record()
-            if self.bundle.rootless:
+            if self.bundle.rootless and not self.manager.wants_process:
                 # Where it may not make cgroups the manager does without, and the plan must know.
                 self._make_cgroups()
             return self._launch()
@@ -87,6 +87,7 @@ class Creation:
             terminal=bool(config["process"].get("terminal")),
             namespaces={kind: bundle.namespaces.joined.get(kind, "") for kind in bundle.namespaces.at},
             cgroup=self.manager.record(),
+            systemd_cgroup=self.manager.name == "systemd",
             hooks={name: hooks[name] for name in ("poststart", "poststop") if hooks.get(name)},
             external_descriptors=[_link(fd) for fd in range(3)],
             keyring=self.options.new_keyring,
@@ -94,10 +95,10 @@ class Creation:
             creator_start=start_time(own),
         )
 
-    def _make_cgroups(self) -> None:
+    def _make_cgroups(self, pid: int | None = None) -> None:
         """The record first: it tells `delete --force` what there may be. The limits are in force before the process joins."""
         self.container.save(self.record)
-        self.manager.create()
+        self.manager.create(pid)
         self.manager.apply(self.bundle.linux.get("resources"))
 
     def _launch(self) -> Child:
@@ -115,7 +116,7 @@ class Creation:
                     SYNC_HOOKS: self._run_hooks,
                     SYNC_READY: self._ready,
                 }
-                if not self.bundle.rootless:
+                if not (self.bundle.rootless or self.manager.wants_process):
                     self._make_cgroups()  # while the child makes its namespaces
                 child.converse(answers, self._take_console, self._meanwhile)
                 if self.options.pidfd_socket:
@@ -152,6 +153,8 @@ class Creation:
 
     def _join(self, pid: int) -> None:
         """The child enters by itself, except a cgroup2 in which no fork of it is born."""
+        if self.manager.wants_process:
+            self._make_cgroups(pid)
         if not self._forks:
             self.manager.join(pid)
 
@@ -171,6 +174,7 @@ class Creation:
 
     def _ready(self, pid: int) -> None:
         set_rlimits(pid, self.bundle.config["process"])
+        self.manager.settle(self.bundle.linux.get("resources"))
         self.record.pid, self.record.start = pid, start_time(pid)
         self.record.stage = CREATED
         self.container.save(self.record)
