@@ -1,8 +1,9 @@
 """The build: what pyproject.toml cannot say.
 
 One ``pip install .`` makes, besides the Python modules, the cffi extension ``pyrunc._shim``, the static ``pyrunc/pyrunc-init``,
-the generated modules, and the launcher with the absolute path of the base interpreter. ``python3 setup.py build_inplace`` makes
-the same inside the source tree, with ``build/pyrunc`` as the launcher of that tree.
+the generated modules, the launcher with the absolute path of the base interpreter, man pages and completions.
+``python3 setup.py build_inplace`` makes the same, but for the last two, inside the source tree, with ``build/pyrunc`` as the
+launcher of that tree.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import sysconfig
 from collections.abc import Callable
 from distutils.command.build_scripts import build_scripts
+from distutils.command.install_data import install_data
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -176,6 +178,20 @@ class BuildScripts(build_scripts):
         write(Path(self.build_dir, "pyrunc"), launcher(install_places()), 0o755)
 
 
+class InstallData(install_data):
+    """Man pages and completions, made from the option tables."""
+
+    def run(self) -> None:
+        import manual
+
+        place = Path(self.get_finalized_command("build").build_temp, "manual")
+        self.data_files = []
+        for name, text in manual.files().items():
+            write(place / name, text)
+            self.data_files.append((os.path.dirname(name), [str(place / name)]))
+        super().run()
+
+
 class BuildInplace(Command):  # type: ignore[misc]
     """The developer's build: everything into the source tree, one build at a time."""
 
@@ -199,7 +215,13 @@ class BuildInplace(Command):  # type: ignore[misc]
 
 setup(
     license="Apache-2.0",  # not in pyproject.toml, whose form for it differs between Debian 12's setuptools and today's
-    cmdclass={"build_py": BuildPy, "build_ext": BuildExt, "build_scripts": BuildScripts, "build_inplace": BuildInplace},
+    cmdclass={
+        "build_py": BuildPy,
+        "build_ext": BuildExt,
+        "build_scripts": BuildScripts,
+        "build_inplace": BuildInplace,
+        "install_data": InstallData,
+    },
     ext_modules=[
         Extension(
             build_shim.MODULE,
@@ -211,4 +233,5 @@ setup(
         )
     ],
     scripts=["native/pyrunc.py.in"],
+    data_files=[("share", [])],  # InstallData knows what; without an entry it is not called
 )

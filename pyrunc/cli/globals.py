@@ -7,17 +7,19 @@ from pyrunc.kernel import os
 from pyrunc.log import DEBUG, ERROR, LEVELS, Context, Log
 
 DEFAULT_ROOT = "/run/pyrunc"
+FORMATS = ("text", "json")
+WHEN = ("true", "false", "auto")
 MANAGERS = ("cgroupfs", "systemd", "disabled")
 
 OPTIONS = (
     Option("root", "", TEXT, "DIR", f"where containers are recorded, a tmpfs at best (default: {DEFAULT_ROOT})"),
     Option("log", "", TEXT, "FILE", "append errors to FILE (they go to stderr too)"),
-    Option("log-format", "", TEXT, "FORMAT", "form of the log: text or json (default: text)"),
-    Option("log-level", "", TEXT, "LEVEL", "what is logged: error, warning or debug (default: error)"),
+    Option("log-format", "", TEXT, "FORMAT", "form of the log: text or json (default: text)", FORMATS),
+    Option("log-level", "", TEXT, "LEVEL", "what is logged: error, warning or debug (default: error)", LEVELS),
     Option("debug", "", FLAG, "", "log everything, as --log-level debug"),
     Option("systemd-cgroup", "", FLAG, "", "let systemd make the cgroups; cgroupsPath is slice:prefix:name"),
-    Option("cgroup-manager", "", TEXT, "NAME", "who makes the cgroups: cgroupfs, systemd or disabled"),
-    Option("rootless", "", TEXT, "WHEN", "ignore cgroup permission errors: true, false or auto (default: auto)"),
+    Option("cgroup-manager", "", TEXT, "NAME", "who makes the cgroups: cgroupfs, systemd or disabled", MANAGERS),
+    Option("rootless", "", TEXT, "WHEN", "ignore cgroup permission errors: true, false or auto (default: auto)", WHEN),
     Option("criu", "", TEXT, "PATH", "accepted for old callers and ignored"),
     Option("version", "v", FLAG, "", "print the version"),
 )
@@ -29,7 +31,7 @@ def context(given: Given, log: Log) -> Context:
     UsageError; KernelError if the log cannot be opened.
     """
     debug = given.flag("debug")
-    form = _one_of(given, "log-format", ("text", "json"))
+    form = _one_of(given, "log-format", FORMATS)
     level = _one_of(given, "log-level", LEVELS)
     log.configure(given.text("log"), json=form == "json", level=DEBUG if debug else LEVELS.index(level) if level else ERROR)
     # podman asks for "disabled" beside whatever its configuration says about systemd, so the explicit name wins

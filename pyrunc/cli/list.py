@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.log import Context
 
+FORMATS = ("table", "json")
 COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
 
 COMMAND = Command(
@@ -19,7 +20,7 @@ COMMAND = Command(
     "list the containers under --root",
     "Prints a table, or a JSON array of the states on one line (null for none).",
     (
-        Option("format", "f", TEXT, "FORMAT", "table or json (default: table)"),
+        Option("format", "f", TEXT, "FORMAT", "table or json (default: table)", FORMATS),
         Option("quiet", "q", FLAG, "", "print the IDs only"),
     ),
     least=0,
@@ -31,8 +32,8 @@ def execute(ctx: Context, given: Given) -> int:
     from pyrunc.runtime.listing import containers
 
     form = given.text("format") or "table"
-    if form not in ("table", "json"):
-        raise usage_error(f"invalid format option: {form} (known: table, json)", "list")
+    if form not in FORMATS:
+        raise usage_error(f"invalid format option: {form} (known: {', '.join(FORMATS)})", "list")
     if ctx.root_given:
         try:
             os.stat(ctx.root)

@@ -25,16 +25,20 @@ FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 
 class Option:
-    """A row of a command's table. ``metavar`` names the value in the help; ``kind`` is FLAG, TEXT, NUMBER or MANY."""
+    """A row of a command's table. ``metavar`` names the value in the help; ``kind`` is FLAG, TEXT, NUMBER or MANY.
 
-    __slots__ = ("help", "kind", "metavar", "name", "short")
+    ``choices`` are all values that a TEXT may have, where they can be told: for the completions.
+    """
 
-    def __init__(self, name: str, short: str, kind: str, metavar: str, help: str) -> None:
+    __slots__ = ("choices", "help", "kind", "metavar", "name", "short")
+
+    def __init__(self, name: str, short: str, kind: str, metavar: str, help: str, choices: tuple[str, ...] = ()) -> None:
         self.name = name
         self.short = short
         self.kind = kind
         self.metavar = metavar
         self.help = help
+        self.choices = choices
 
 
 class Command:

@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.log import Context
 
+FORMATS = ("text", "json", "binary")
+
 COMMAND = Command(
     "plan",
     "",
@@ -20,7 +22,7 @@ The format "binary" is what pyrunc-init reads, of "run" in place of "create"; it
     (
         Option("bundle", "b", TEXT, "DIR", "the bundle, a directory with a config.json (default: the working directory)"),
         Option("config", "f", TEXT, "FILE", "read FILE in place of the bundle's config.json"),
-        Option("format", "", TEXT, "FORMAT", "text, json or binary (default: text)"),
+        Option("format", "", TEXT, "FORMAT", "text, json or binary (default: text)", FORMATS),
     ),
     least=0,
     most=0,
@@ -29,8 +31,8 @@ The format "binary" is what pyrunc-init reads, of "run" in place of "create"; it
 
 def execute(ctx: Context, given: Given) -> int:
     form = given.text("format") or "text"
-    if form not in ("text", "json", "binary"):
-        raise usage_error(f"invalid format option: {form} (known: text, json, binary)", "plan")
+    if form not in FORMATS:
+        raise usage_error(f"invalid format option: {form} (known: {', '.join(FORMATS)})", "plan")
     bundle, config_path = given.text("bundle") or ".", given.text("config")
     if form == "binary":
         from pyrunc.runtime.plan import encoded

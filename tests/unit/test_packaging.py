@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+import manual
+
 PROJECT = Path(__file__).resolve().parents[2]
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 GENERATED = {"pyrunc/config/_accept.py", "pyrunc/kernel/consts.py", "pyrunc/plan/opcodes.py"}
@@ -64,7 +66,7 @@ def test_sdist_holds_all_sources_and_nothing_built(sdist: Path, source: Path) ->
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {
         path.relative_to(source).as_posix()
-        for folder in ("pyrunc", "native", "spec", "tests", "conformance", "docs", ".ci")
+        for folder in ("pyrunc", "manual", "native", "spec", "tests", "conformance", "docs", ".ci")
         for path in (source / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
@@ -86,6 +88,8 @@ def test_wheel_is_complete_and_bound_to_its_platform(wheel: Path) -> None:
     sources = {path.relative_to(PROJECT).as_posix() for path in PROJECT.glob("pyrunc/**/*.py")}
     assert sources | GENERATED <= names
     assert {f"pyrunc/schemas/{path.name}" for path in PROJECT.glob("spec/*.schema.json")} <= names
+    data = {name.partition(".data/data/")[2] for name in names if ".data/data/" in name}
+    assert data == manual.files().keys() and not {name for name in names if name.startswith("manual/")}
     assert [name for name in names if name.startswith("pyrunc/_shim.") and name.endswith(".so")]
     assert stat.S_IMODE(modes["pyrunc/pyrunc-init"]) == 0o755
     assert shebang == f"#!{os.path.realpath(sys._base_executable)} -ISXutf8"  # type: ignore[attr-defined]
