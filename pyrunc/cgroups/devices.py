@@ -18,6 +18,7 @@ MKNOD, READ, WRITE = 1, 2, 4  # BPF_DEVCG_ACC_*
 ALL = MKNOD | READ | WRITE
 _BITS = {"m": MKNOD, "r": READ, "w": WRITE}
 _MAX_NUMBER = (1 << 31) - 1
+_EVERYTHING = "a *:* rwm"  # how devices.list reads where all devices are allowed, whatever the exceptions
 
 
 class Rule:
@@ -116,6 +117,31 @@ def v1_lines(rules: list[Rule]) -> tuple[bool, list[str]]:
                 if _contains(other, key) and exceptions[key]:
                     exceptions[key] |= exceptions[other]
     return allowed, [_line(key, access) for key, access in exceptions.items() if access]
+
+
+def expressible(resources: dict[str, Any] | None) -> bool:
+    """Whether v1's lists can say what the rules mean. Raises ConfigError."""
+    try:
+        v1_lines(rules_of(resources))
+    except Inexpressible:
+        return False
+    return True
+
+
+def v1_steps(current: list[str], allowed: bool, exceptions: list[str]) -> list[tuple[str, list[str]]]:
+    """The writes, as ("allow" or "deny", lines), that lead from devices.list as it reads, `current`, to `v1_lines`' result.
+
+    Where nothing but exceptions is allowed before and after, only the differences are written: not even for a moment may a
+    container that runs lose what it keeps.
+    """
+    if allowed:
+        return [("allow", ["a"]), ("deny", exceptions)]
+    if not current or _EVERYTHING in current:
+        return [("deny", ["a"]), ("allow", exceptions)]
+    have, want = (dict(line.rsplit(" ", 1) for line in lines) for lines in (current, exceptions))
+    missing = [f"{device} {access}" for device, access in want.items() if set(access) - set(have.get(device, ""))]
+    lost = {device: "".join(bit for bit in access if bit not in want.get(device, "")) for device, access in have.items()}
+    return [("allow", missing), ("deny", [f"{device} {access}" for device, access in lost.items() if access])]
 
 
 def _contains(outer: tuple[str, int | None, int | None], inner: tuple[str, int | None, int | None]) -> bool:

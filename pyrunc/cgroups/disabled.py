@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from ..errors import UnsupportedError
 from .manager import Manager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from .change import Journal
 
 
 class Disabled(Manager):
@@ -19,6 +22,9 @@ class Disabled(Manager):
 
     def apply(self, resources: dict[str, Any] | None, *, devices: bool = True) -> None:
         return
+
+    def update(self, change: dict[str, Any], saved: dict[str, Any]) -> Journal:
+        raise UnsupportedError("the container has no cgroups that could be limited", hint="it was made without a cgroup manager")
 
     def apply_devices(self, resources: dict[str, Any] | None) -> None:
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM, EROFS
 
-from ..errors import CgroupError, StateError, UnsupportedError
+from ..errors import CgroupError, PyruncError, StateError, UnsupportedError
 from ..kernel import os
 from . import files
 from .freezer import Freezer, kill, kill_each
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from .change import Journal
     from .hierarchies import Layout
     from .settings import Setting
     from .view import Leg
@@ -92,10 +93,35 @@ class Manager:
     def settle(self, resources: dict[str, Any] | None) -> None:
         """Write what could not be in force while the container was made. To be called before its program runs."""
 
-    def _write(self, groups: list[list[Setting]]) -> None:
+    def update(self, change: dict[str, Any], saved: dict[str, Any]) -> Journal:
+        """Put `change` in force, where `saved` has been so far: all of it, or on an error nothing. What is given back can
+        still undo it. Device rules that differ are replaced as a whole, those that do not are left alone, because others
+        (GPU plugins) may have added their own. Errors as of `apply`.
+        """
+        from .change import Journal, effective
+
+        wanted = effective(saved, change)
+        journal = Journal()
+        try:
+            self._check_usage(wanted.get("memory") or {})
+            self._write(self.limits(wanted), journal)
+            if wanted.get("devices") and wanted["devices"] != saved.get("devices"):
+                journal.add("the device rules", lambda: self.apply_devices(saved))
+                self.apply_devices(wanted)
+        except BaseException as error:
+            left = journal.undo()
+            if left and isinstance(error, PyruncError):
+                error.hint = f"{', '.join(left)} could not be set back to what was in force"
+            raise
+        return journal
+
+    def _check_usage(self, memory: dict[str, Any]) -> None:
+        """``checkBeforeUpdate``, where the kernel does not refuse a limit below the usage by itself. Raises ConfigError."""
+
+    def _write(self, groups: list[list[Setting]], journal: Journal | None = None) -> None:
         from . import settings
 
-        settings.write(self._places(), groups, absent=self._absent())
+        settings.write(self._places(), groups, absent=self._absent(), journal=journal)
 
     def record(self) -> dict[str, object]:
         """What `reopen` takes, fit for JSON. Settled after `create`, which may leave hierarchies out."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from .change import Journal
+
 RESOURCES = "linux.resources."
 _MAX = (1 << 64) - 1
 
@@ -88,24 +90,27 @@ def device_value(entry: Mapping[str, Any], value: int | str, property: str) -> s
     return f"{numbers[0]}:{numbers[1]} {value}"
 
 
-def write(paths: Mapping[str, str], groups: Iterable[list[Setting]], *, absent: str) -> None:
+def write(
+    paths: Mapping[str, str], groups: Iterable[list[Setting]], *, absent: str, journal: Journal | None = None
+) -> None:
     """Write every group in order, the settings of a group in whichever order the kernel accepts.
 
     A group holds values that bound each other (a memory limit and memory+swap, a quota and its period): which of them
     must go first depends on what is in force, so what is refused with EINVAL is tried again after the others.
-    `absent` says why a controller may have no path. Raises UnsupportedError for a missing controller or file and
-    CgroupError for a value that the kernel refuses; both name the property.
+    `absent` says why a controller may have no path; a `journal` is told before each write. Raises UnsupportedError for a
+    missing controller or file and CgroupError for a value that the kernel refuses; both name the property.
     """
     for group in groups:
         waiting = group
         while waiting:
-            refused = [setting for setting in waiting if not _accepted(paths, setting, absent, last=len(waiting) == 1)]
+            last = len(waiting) == 1
+            refused = [setting for setting in waiting if not _accepted(paths, setting, absent, journal, last=last)]
             if len(refused) == len(waiting):
-                _accepted(paths, refused[0], absent, last=True)
+                _accepted(paths, refused[0], absent, journal, last=True)
             waiting = refused
 
 
-def _accepted(paths: Mapping[str, str], setting: Setting, absent: str, last: bool) -> bool:
+def _accepted(paths: Mapping[str, str], setting: Setting, absent: str, journal: Journal | None, *, last: bool) -> bool:
     """Write one setting; False for EINVAL that may yet be cured (`last` is unset)."""
     directory = paths.get(setting.controller)
     if directory is None:
@@ -113,12 +118,12 @@ def _accepted(paths: Mapping[str, str], setting: Setting, absent: str, last: boo
     file, value = setting.file, setting.value
     try:
         try:
-            files.write(f"{directory}/{file}", value)
+            _write(directory, file, value, journal)
         except OSError as error:
             if error.errno != ENOENT or setting.other is None:
                 raise
             file, value = setting.other
-            files.write(f"{directory}/{file}", value)
+            _write(directory, file, value, journal)
     except OSError as error:
         if error.errno == ENOENT:
             if setting.optional and os.path.isdir(directory):
@@ -128,6 +133,12 @@ def _accepted(paths: Mapping[str, str], setting: Setting, absent: str, last: boo
             return False
         raise _refused(f"{directory}/{file}", value, setting, error) from None
     return True
+
+
+def _write(directory: str, file: str, value: str, journal: Journal | None) -> None:
+    if journal is not None:
+        journal.note(directory, file, value)
+    files.write(f"{directory}/{file}", value)
 
 
 def _missing(directory: str, setting: Setting) -> UnsupportedError | CgroupError:

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .change import Journal
     from .settings import Setting
 
 DEVICES = "linux.resources.devices"
@@ -45,9 +46,22 @@ class V1(Manager):
         elif not self.rootless:
             raise UnsupportedError(f"{DEVICES}: {reason}", config_path=DEVICES)
 
+    def update(self, change: dict[str, Any], saved: dict[str, Any]) -> Journal:
+        from .devices import expressible
+
+        if change.get("devices") and expressible(change) != expressible(saved):
+            what = f"{DEVICES}: rules that cgroup v1 can express cannot take the place of rules that it cannot, nor the reverse"
+            raise UnsupportedError(what, config_path=DEVICES)
+        return super().update(change, saved)
+
     def _write_devices(self, directory: str, allowed: bool, exceptions: list[str]) -> None:
-        default, other = ("allow", "deny") if allowed else ("deny", "allow")
-        for verb, lines in ((default, ["a"]), (other, exceptions)):
+        from .devices import v1_steps
+
+        try:
+            current = files.read(directory + "/devices.list").splitlines()
+        except OSError:
+            current = []  # nor can it be written, which is told below
+        for verb, lines in v1_steps(current, allowed, exceptions):
             refused = files.write_each(f"{directory}/devices.{verb}", lines)
             if refused is None:
                 continue

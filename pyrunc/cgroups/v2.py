@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import UnsupportedError
+from ..errors import ConfigError, UnsupportedError
 from ..kernel import os
 from . import files
 from .manager import Manager
@@ -43,6 +43,17 @@ class V2(Manager):
         from .limits_v2 import CONTROLLERS
 
         return dict.fromkeys(("", *CONTROLLERS), self.paths[""]) if self.paths else {}
+
+    def _check_usage(self, memory: dict[str, Any]) -> None:
+        if not memory.get("checkBeforeUpdate"):
+            return
+        try:
+            usage = int(files.read(self.paths[""] + "/memory.current"))
+        except (KeyError, OSError, ValueError):
+            return
+        for name in ("swap", "limit"):
+            if 0 < (memory.get(name) or 0) <= usage:
+                raise ConfigError([(f"linux.resources.memory.{name}", f"{memory[name]} is not above the usage, {usage} bytes")])
 
     def apply_devices(self, resources: dict[str, Any] | None) -> None:
         from . import bpf

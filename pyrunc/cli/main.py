@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COMMANDS = (
     *("create", "delete", "exec", "help", "kill", "list", "pause", "plan", "ps", "resume", "run", "spec", "start"),
-    *("state", "version"),
+    *("state", "update", "version"),
 )
 """Each is a module of this package with a ``COMMAND`` (its table) and ``execute(context, given) -> exit status``."""
 

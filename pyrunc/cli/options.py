@@ -46,10 +46,10 @@ class Command:
 
     ``arguments`` is the usage after the options; ``most`` is None for any number of arguments. ``interspersed`` is
     false where the options end at the first argument. ``failure`` is the exit status of a command that was understood
-    and failed.
+    and failed. ``hidden`` options are accepted and shown nowhere.
     """
 
-    __slots__ = ("about", "arguments", "failure", "interspersed", "least", "most", "name", "options", "summary")
+    __slots__ = ("about", "arguments", "failure", "hidden", "interspersed", "least", "most", "name", "options", "summary")
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class Command:
         most: int | None = 1,
         interspersed: bool = True,
         failure: int = 1,
+        hidden: Sequence[Option] = (),
     ) -> None:
         self.name = name
         self.arguments = arguments
@@ -73,6 +74,7 @@ class Command:
         self.most = most
         self.interspersed = interspersed
         self.failure = failure
+        self.hidden = hidden
 
 
 class Given:
@@ -142,7 +144,7 @@ def parse(options: Sequence[Option], words: Sequence[str], *, interspersed: bool
 
 def parse_command(command: Command, words: Sequence[str]) -> Given:
     """`parse` by the command's table and check the number of arguments. UsageError."""
-    given = parse(command.options, words, interspersed=command.interspersed, command=command.name)
+    given = parse((*command.options, *command.hidden), words, interspersed=command.interspersed, command=command.name)
     count = len(given.args)
     if given.help or (count >= command.least and (command.most is None or count <= command.most)):
         return given

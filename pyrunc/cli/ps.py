@@ -10,13 +10,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.log import Context
 
+FORMATS = ("table", "json")
+
 COMMAND = Command(
     "ps",
     "<container-id> [ps options]",
     "list the processes of a container",
     """Prints those lines of the host's "ps -ef" that are the container's; what follows the ID takes the place of "-ef" and
 must show a column PID.""",
-    (Option("format", "f", TEXT, "FORMAT", "table, or json: an array of process ids (default: table)"),),
+    (Option("format", "f", TEXT, "FORMAT", "table, or json: an array of process ids (default: table)", FORMATS),),
     most=None,
     interspersed=False,
 )
@@ -26,8 +28,8 @@ def execute(ctx: Context, given: Given) -> int:
     from pyrunc.runtime.ps import processes
 
     form = given.text("format") or "table"
-    if form not in ("table", "json"):
-        raise usage_error(f"invalid format option: {form} (known: table, json)", "ps")
+    if form not in FORMATS:
+        raise usage_error(f"invalid format option: {form} (known: {', '.join(FORMATS)})", "ps")
     pids = processes(ctx, given.args[0])
     out(json_text(pids) + "\n" if form == "json" else lines_of(_ps(given.args[1:] or ["-ef"]), pids))
     return 0

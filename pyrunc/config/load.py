@@ -61,6 +61,11 @@ def load_resources(text: bytes, name: str) -> dict[str, Any]:
     return _document(text, name, "resources", accept_resources)
 
 
+def check_resources(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """Judge `linux.resources` that were not read from JSON. Raises ConfigError."""
+    return _judged(document, name, "resources", accept_resources)
+
+
 def loads(text: bytes, name: str) -> Any:
     """Parse any JSON. Unlike Go's, nothing may follow the value, and unlike Python's, NaN and Infinity are no values.
 
@@ -91,6 +96,10 @@ def _document(text: bytes, name: str, kind: str, accept: Callable[[object], bool
     if "\\u" in string and (at := _lone_surrogate(string)) >= 0:
         # Python would make it a string that is no text, and one of \udc80 to \udcff a byte of the author's choice.
         raise _fault(name, string, at, "expected text, found half of a surrogate pair")
+    return _judged(document, name, kind, accept)
+
+
+def _judged(document: Any, name: str, kind: str, accept: Callable[[object], bool]) -> dict[str, Any]:
     if not accept(document):
         from pyrunc.config.validate import explain
 

@@ -1,0 +1,78 @@
+"""``update``: other limits for a container that exists."""
+
+from __future__ import annotations
+
+from pyrunc.cgroups import reopen
+from pyrunc.cgroups.change import effective, merged
+from pyrunc.config.load import LIMIT, check_resources, load_config, load_resources, loads, read
+from pyrunc.config.rules.linux import resource_rules
+from pyrunc.errors import ConfigError, strerror
+from pyrunc.kernel import json, os
+from pyrunc.kernel.files import write_atomic
+from pyrunc.runtime.process import CONFIG_COPY
+from pyrunc.state.status import require_signalable, status
+from pyrunc.state.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.log import Context
+    from pyrunc.state.store import Container
+
+RESOURCES = "resources.json"
+"""In the container's directory, once it was updated: ``linux.resources`` in force, of which config.json's were the first."""
+
+OBSOLETE = ("kernel", "kernelTCP")
+
+
+def update(ctx: Context, id: str, request: dict[str, Any], source: str | None = None) -> None:
+    """Put the resources of `request`, or of the file `source` (``-`` is standard input), in force; all of them or none.
+
+    What they do not name stays as it is. Raises ContainerMissing, WrongStatus ("container not running"), ConfigError,
+    UnsupportedError, CgroupError.
+    """
+    change = check_resources(request, "update") if source is None else _from_file(source)
+    for name in OBSOLETE:
+        if (change.get("memory") or {}).pop(name, None):
+            ctx.log.warning(f"linux.resources.memory.{name} is ignored: kernels have no such limit any more")
+    container = Store(ctx.root).open(id, lock=True)
+    try:
+        manager = reopen(container.record.cgroup)
+        require_signalable(status(container.record, container.fd, manager.frozen))
+        saved = _in_force(container)
+        faults: list[tuple[str, str]] = []
+        resource_rules(faults, effective(saved, change))
+        if faults:
+            raise ConfigError(faults)
+        journal = manager.update(change, saved)
+        try:
+            write_atomic(container.fd, RESOURCES, json.dumps(merged(saved, change)).encode("ascii"))
+        except BaseException:
+            journal.undo()
+            raise
+    finally:
+        container.close()
+
+
+def _in_force(container: Container) -> dict[str, Any]:
+    try:
+        saved: dict[str, Any] = loads(read(os.path.join(container.path, RESOURCES)), RESOURCES)
+    except FileNotFoundError:
+        config, _ = load_config(os.path.join(container.path, CONFIG_COPY))
+        saved = (config.get("linux") or {}).get("resources") or {}
+    return saved
+
+
+def _from_file(source: str) -> dict[str, Any]:
+    try:
+        return load_resources(_standard_input() if source == "-" else read(source), source)
+    except OSError as error:
+        raise ConfigError(f"read {source}: {strerror(error.errno or 0)}") from None
+
+
+def _standard_input() -> bytes:
+    data = b""
+    while len(data) <= LIMIT and (more := os.read(0, 1 << 16)):
+        data += more
+    return data
