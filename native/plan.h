@@ -76,7 +76,12 @@
     OP(ENTER_ROOT, 50) \
     OP(OPEN_CGROUP, 51) \
     OP(ENTER_CGROUPS, 52) \
-    OP(OWN_ROOT, 53)
+    OP(OWN_ROOT, 53) \
+    OP(SCHEDULER, 54) \
+    OP(IO_PRIORITY, 55) \
+    OP(AFFINITY, 56) \
+    OP(PERSONALITY, 57) \
+    OP(MEMORY_POLICY, 58)
 
 /* place, number, what was tried there */
 #define PLAN_PLACES(PLACE) \

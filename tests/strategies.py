@@ -42,6 +42,16 @@ capabilities = some(
         for kind in ("bounding", "effective", "permitted", "inheritable", "ambient")
     }
 )
+numbers = st.sampled_from(["0", "0-3,7", " 1 , 5 - 6"])
+scheduler = st.one_of(
+    st.fixed_dictionaries({"policy": st.sampled_from(["SCHED_OTHER", "SCHED_BATCH"]), "nice": st.integers(-20, 19)}),
+    st.fixed_dictionaries({"policy": st.sampled_from(["SCHED_FIFO", "SCHED_RR"]), "priority": st.integers(1, 99)}),
+    st.fixed_dictionaries({"policy": st.just("SCHED_DEADLINE"), "runtime": st.just(2000), "deadline": st.integers(2000, 2**62)}),
+    st.fixed_dictionaries({"policy": st.just("SCHED_IDLE"), "flags": st.just(["SCHED_FLAG_RESET_ON_FORK"])}),
+)
+io_class = st.sampled_from(["IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE"])
+io_priority = st.fixed_dictionaries({"class": io_class, "priority": st.integers(0, 7)})
+memory_policy = st.fixed_dictionaries({"mode": st.sampled_from(["MPOL_BIND", "MPOL_PREFERRED"]), "nodes": numbers})
 user = some(uid=uid, gid=uid, additionalGids=st.lists(uid, max_size=3), umask=mode)
 process = joined(
     st.fixed_dictionaries({"args": st.lists(text, min_size=1, max_size=3), "cwd": path}),
@@ -53,6 +63,9 @@ process = joined(
         consoleSize=some(height=st.integers(0, 65535), width=st.integers(0, 65535)),
         noNewPrivileges=st.booleans(),
         oomScoreAdj=st.integers(-1000, 1000),
+        scheduler=scheduler,
+        ioPriority=io_priority,
+        execCPUAffinity=some(initial=numbers, final=numbers | st.just("")),
     ),
 )
 hook = joined(
@@ -126,7 +139,9 @@ def linux(draw: st.DrawFn) -> Config:
         paths = st.lists(path, max_size=2)
         config |= draw(some(maskedPaths=paths, readonlyPaths=paths, devices=devices))
     propagation = ("private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable")
-    return {**config, **draw(some(rootfsPropagation=st.sampled_from(propagation)))}
+    domain = st.fixed_dictionaries({"domain": st.sampled_from(["LINUX", "LINUX32"])})
+    more = some(rootfsPropagation=st.sampled_from(propagation), personality=domain, memoryPolicy=memory_policy)
+    return {**config, **draw(more)}
 
 
 @st.composite

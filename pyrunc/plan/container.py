@@ -16,7 +16,7 @@ from pyrunc.plan.encode import Plan
 from pyrunc.plan.entry import enterable, open_cgroups
 from pyrunc.plan.mounts import compile_mounts
 from pyrunc.plan.opcodes import OP_LOOKUP, SLOT_GO, SLOT_REPLY, SYNC_HOOKS, SYNC_MAPS, SYNC_READY
-from pyrunc.plan.process import identity, terminal
+from pyrunc.plan.process import identity, scheduled, terminal
 from pyrunc.plan.seccomp import Filter
 
 TYPE_CHECKING = False
@@ -113,6 +113,7 @@ def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, r
         plan.append(ops.fork())
     if tasks:
         plan.append(ops.enter_cgroups(len(tasks)))
+    plan.append(ops.affinity("", None))
     if "cgroup" in ns.new:
         plan.append(ops.unshare(ns.at["cgroup"], CGROUP))
     plan.append(ops.session())
@@ -229,6 +230,7 @@ def _process(config: dict[str, Any], ns: Namespaces, request: Request, host: Hos
     if process.get("noNewPrivileges"):
         plan.append(ops.no_new_privs("process.noNewPrivileges"))
     plan.append(ops.sync(SYNC_READY))
+    plan += scheduled(process, config.get("linux") or {})
     start = [ops.wait() if request.waits else ops.release()]
     start_hooks = _hooks(config, "startContainer", request.state("created"), process.get("env") or ())
     setgroups = not (host.single_map and ns.private("user"))

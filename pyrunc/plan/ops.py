@@ -276,6 +276,31 @@ def capabilities(at: str, effective: int, permitted: int, inheritable: int, ambi
     return Op(c.OP_CAPABILITIES, at, (), (effective, permitted, inheritable, ambient))
 
 
+def scheduler(
+    at: str, policy: int, flags: int, nice: int, priority: int, runtime: int, deadline: int, period: int
+) -> Op:  # fmt: skip
+    """Times in nanoseconds; a nice value may be negative."""
+    return Op(c.OP_SCHEDULER, at, (), (policy, flags, nice & 0xFFFFFFFF | priority << 32, runtime, deadline, period))
+
+
+def io_priority(at: str, priority: int) -> Op:
+    return Op(c.OP_IO_PRIORITY, at, (), (priority,))
+
+
+def affinity(at: str, cpus: bytes | None) -> Op:
+    """`cpus` is a bit mask; None is all that the cpuset has, and no failure if the kernel does not let us ask for them."""
+    return Op(c.OP_AFFINITY, at, (cpus,), (), 0 if cpus else c.TOLERATE_EINVAL | c.TOLERATE_EPERM)
+
+
+def personality(at: str, domain: int) -> Op:
+    return Op(c.OP_PERSONALITY, at, (), (domain,))
+
+
+def memory_policy(at: str, mode: int, nodes: bytes) -> Op:
+    """`mode` with its flags, `nodes` a bit mask."""
+    return Op(c.OP_MEMORY_POLICY, at, (nodes,), (mode,))
+
+
 def home(uid: int) -> Op:
     return Op(c.OP_HOME, "process.env", (), (uid,))
 

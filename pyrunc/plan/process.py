@@ -26,6 +26,16 @@ def terminal(process: dict[str, Any], *, bind: bool) -> list[Op]:
     return [ops.console("process.terminal", rows, columns, bind=bind)]
 
 
+def scheduled(process: dict[str, Any], linux: dict[str, Any]) -> list[Op]:
+    """When and where it runs, if the config says so."""
+    asked = process.get("scheduler") or process.get("ioPriority") or linux.get("personality") or linux.get("memoryPolicy")
+    if not asked:
+        return []
+    from pyrunc.plan.scheduling import compile_scheduling
+
+    return compile_scheduling(process, linux)
+
+
 def environment(process: dict[str, Any]) -> tuple[list[str], bool]:
     """The environment, of duplicates the last, and whether HOME must come from /etc/passwd: it is missing or empty."""
     found: dict[str, str] = {}

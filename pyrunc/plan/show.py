@@ -117,6 +117,51 @@ def _hook(op: Op) -> str:
     return f"run hook {op.text(0)} {op.items(1)}{timeout}"
 
 
+def _scheduler(op: Op) -> str:
+    from pyrunc.config.scheduling import POLICIES, REAL_TIME, SCHEDULER_FLAGS, WITH_NICE
+
+    policy = next(name for name, number in POLICIES.items() if number == op.value(0))
+    nice, priority = op.value(2) & 0xFFFFFFFF, op.value(2) >> 32
+    parts = [policy]
+    if policy in WITH_NICE:
+        parts.append(f"nice {nice - (nice >> 31 << 32)}")
+    elif policy in REAL_TIME:
+        parts.append(f"priority {priority}")
+    elif op.value(3):
+        parts.append(f"{op.value(3)} ns within {op.value(4)} ns" + (f" every {op.value(5)} ns" if op.value(5) else ""))
+    if op.value(1):
+        parts.append(_names(op.value(1), SCHEDULER_FLAGS))
+    return f"set scheduling policy {', '.join(parts)}"
+
+
+def _io_priority(op: Op) -> str:
+    from pyrunc.config.scheduling import IO_CLASS_SHIFT, IO_CLASSES
+
+    name = next(name for name, number in IO_CLASSES.items() if number == op.value(0) >> IO_CLASS_SHIFT)
+    return f"set I/O priority {name}, level {op.value(0) & (1 << IO_CLASS_SHIFT) - 1}"
+
+
+def _affinity(op: Op) -> str:
+    from pyrunc.config.scheduling import numbers
+
+    return f"run on CPUs {numbers(op.strings[0])}" if op.strings[0] else "run on every CPU of the cpuset"
+
+
+def _personality(op: Op) -> str:
+    from pyrunc.config.scheduling import DOMAINS
+
+    return f"set personality {next(name for name, number in DOMAINS.items() if number == op.value(0))}"
+
+
+def _memory_policy(op: Op) -> str:
+    from pyrunc.config.scheduling import MEMORY_FLAGS, MEMORY_MODES, numbers
+
+    flags = [name for name, bit in MEMORY_FLAGS.items() if op.value(0) & bit]
+    mode = next(name for name, number in MEMORY_MODES.items() if number == op.value(0) & ~sum(MEMORY_FLAGS.values()))
+    nodes = f" of nodes {numbers(op.strings[0])}" if op.strings[0] else ""
+    return f"set memory policy {', '.join([mode, *flags])}{nodes}"
+
+
 DESCRIPTIONS: dict[int, Callable[[Op], str]] = {
     c.OP_OPEN_PROC: lambda op: "open the host's procfs",
     c.OP_OPEN_NS: lambda op: f"open namespace {op.text(0)}",
@@ -168,6 +213,11 @@ DESCRIPTIONS: dict[int, Callable[[Op], str]] = {
     c.OP_CHDIR: lambda op: f"change directory to {op.text(0)}" + (" as the user, if not done" if op.value(0) else ""),
     c.OP_USER: _user,
     c.OP_CAPABILITIES: _capabilities,
+    c.OP_SCHEDULER: _scheduler,
+    c.OP_IO_PRIORITY: _io_priority,
+    c.OP_AFFINITY: _affinity,
+    c.OP_PERSONALITY: _personality,
+    c.OP_MEMORY_POLICY: _memory_policy,
     c.OP_HOME: lambda op: f"take HOME of user {op.value(0)} from the container's /etc/passwd",
     c.OP_LOOKUP: lambda op: f"look up {op.text(0)} in {op.text(1)}",
     c.OP_WAIT: lambda op: "wait for start",
@@ -213,7 +263,21 @@ def _as_json(index: int, op: Op) -> dict[str, Any]:
     entry: dict[str, Any] = {"index": index, "op": op.name.lower(), "config_path": op.at, "describe": describe(op)}
     return {**entry, "tolerate": tolerated} if tolerated else entry
 
+
 USERNS_HINT = "the kernel makes no user namespace for a chrooted process, nor where a sysctl forbids it (user_namespaces(7))"
+SCHEDULER_HINT = (
+    "a real-time policy or a smaller nice value needs CAP_SYS_NICE on the host, or RLIMIT_RTPRIO or RLIMIT_NICE in"
+    " process.rlimits; some kernels want linux.resources.cpu.realtimeRuntime too (CONFIG_RT_GROUP_SCHED); SCHED_DEADLINE"
+    " excludes a cpuset (sched(7))"
+)
+IO_PRIORITY_HINT = "IOPRIO_CLASS_RT needs CAP_SYS_NICE on the host"
+
+
+def _hint(op: Op) -> str | None:
+    """What may be behind an EPERM."""
+    if op.code == c.OP_UNSHARE and op.value(0) & NAMESPACES["user"]:
+        return USERNS_HINT
+    return {c.OP_SCHEDULER: SCHEDULER_HINT, c.OP_IO_PRIORITY: IO_PRIORITY_HINT}.get(op.code)
 
 
 def failure(op: Op, place: int, errno: int, detail: str) -> PyruncError:
@@ -225,7 +289,7 @@ def failure(op: Op, place: int, errno: int, detail: str) -> PyruncError:
         error = _executable_failure(op, place, errno)
     else:
         subject = f" ({op.text(SUBJECTS[op.code])})" if op.code in SUBJECTS else ""
-        hint = USERNS_HINT if op.code == c.OP_UNSHARE and errno == EPERM and op.value(0) & NAMESPACES["user"] else None
+        hint = _hint(op) if errno == EPERM else None
         error = SetupError(f"{op.at or op.name.lower()}{subject}: {_tried(op, place, detail)}", errno, hint=hint)
     error.args = (one_line(error.message),)
     error.op, error.stage, error.errno = op.name.lower(), "setup", errno or None

@@ -36,6 +36,7 @@ NAMESPACE_FILES = {
     "user": "user", "ipc": "ipc", "uts": "uts", "network": "net",
     "pid": "pid", "cgroup": "cgroup", "time": "time", "mount": "mnt",
 }  # fmt: skip
+INHERITED = ("capabilities", "rlimits", "scheduler", "ioPriority", "execCPUAffinity")
 
 
 class Wishes:
@@ -141,10 +142,10 @@ class Execution:
     ) -> None:
         """Check the process, and everything that can be known before it is started.
 
-        A process file that names no capabilities or limits gets those of the container, not the runtime's.
+        What a process file does not say of INHERITED is as the container's own process has it, not as the runtime.
         """
         own = self.config["process"]
-        process = {**process, **{name: own.get(name) for name in ("capabilities", "rlimits") if process.get(name) is None}}
+        process = {**process, **{name: own.get(name) for name in INHERITED if process.get(name) is None}}
         check_process(process, config=self.config, at="process.")
         check_console(process, console_socket, detached=detach)
         self.process = with_listen_fds({"process": process})["process"]
@@ -171,6 +172,7 @@ class Execution:
                 seccomp=seccomp_filter(self.ctx, self.config.get("linux") or {}),
                 preserve=self.preserve,
                 cgroup_entry=((), None) if self._moved(differing) else self.manager.entry(),
+                linux=self.config.get("linux") or {},
                 rootfs=None if "mount" in self.record.namespaces else self.record.rootfs,
             )
             with Child(plan, (pidfd,)) as child:

@@ -84,7 +84,7 @@ def container(config: Config, *, host: Host | None = None, waits: bool = True, *
 def further(document: Config, *differs: str, new_keyring: bool = True, **asked: Any) -> Plan:
     """The plan of an exec."""
     check_process(document)
-    asked = {"setgroups": True, "seccomp": None, "preserve": 0, **asked}
+    asked = {"setgroups": True, "seccomp": None, "preserve": 0, "linux": {}, **asked}
     return compile_exec(document, differs, id="c1", new_keyring=new_keyring, **asked)
 
 
@@ -379,6 +379,30 @@ def process_without_capabilities() -> Plan:
 
 
 @case
+def scheduled_with_a_deadline() -> Plan:
+    flags = ["SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_DL_OVERRUN"]
+    scheduler = {"policy": "SCHED_DEADLINE", "runtime": 10**6, "deadline": 2**62, "flags": flags}
+    policy = {"mode": "MPOL_BIND", "nodes": "0-2, 64", "flags": ["MPOL_F_STATIC_NODES"]}
+    more = {"personality": {"domain": "LINUX32"}, "memoryPolicy": policy}
+    priority = {"class": "IOPRIO_CLASS_BE", "priority": 5}
+    affinity = {"initial": "0", "final": "1"}  # is for exec, no concern of a container's
+    document = process(scheduler=scheduler, ioPriority=priority, execCPUAffinity=affinity, noNewPrivileges=True)
+    return container(minimal(process=document, linux=linux("cgroup", **more)), seccomp=FILTER, cgroup_entry=ENTRY)
+
+
+def _scheduled(**scheduler: Any) -> Case:
+    more = {"personality": {"domain": "LINUX"}, "memoryPolicy": {"mode": "MPOL_LOCAL"}}
+    priority = {"class": "IOPRIO_CLASS_IDLE"}
+    document = process(scheduler={"flags": [], **scheduler}, ioPriority=priority)
+    mapped = linux("user", uidMappings=MAPS, gidMappings=MAPS, **more)
+    return lambda: container(minimal(process=document, linux=mapped), seccomp=FILTER, waits=False)
+
+
+CASES["scheduled-nicely"] = _scheduled(policy="SCHED_BATCH", nice=-20)
+CASES["scheduled-in-real-time"] = _scheduled(policy="SCHED_RR", priority=99, nice=0)
+
+
+@case
 def seccomp_late() -> Plan:
     hooks = {"startContainer": [{"path": "/s"}]}
     return container(minimal(process=process(noNewPrivileges=True), hooks=hooks), seccomp=FILTER)
@@ -415,6 +439,19 @@ def exec_shares_everything() -> Plan:
 @case
 def exec_shares_the_mounts() -> Plan:
     return further(process(env=[]), "pid", rootfs="/bundle/rootfs")
+
+
+@case
+def exec_on_other_cpus() -> Plan:
+    affinity = {"initial": "0-3,7", "final": " 1 , 65 "}
+    document = process(execCPUAffinity=affinity, scheduler={"policy": "SCHED_IDLE"})
+    return further(document, "pid", "mount", cgroup_entry=ENTRY, linux={"personality": {"domain": "LINUX32"}})
+
+
+@case
+def exec_keeps_its_first_cpus() -> Plan:
+    """Without a fork: what was asked for at first is not taken back."""
+    return further(process(execCPUAffinity={"initial": "1", "final": ""}), cgroup_entry=ENTRY)
 
 
 @case

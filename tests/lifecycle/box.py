@@ -109,10 +109,10 @@ class Box:
         done = self.cli("start", self.id, check=True, **kw)
         assert (done.stdout, done.stderr) == ("", "")
 
-    def up(self, *flags: object) -> int:
+    def up(self, *flags: object, **kw: Any) -> int:
         """Create and start a container that sleeps until it is killed; its pid."""
         self.args("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 60 & wait; done")
-        pid = self.create(*flags)
+        pid = self.create(*flags, **kw)
         self.start()
         return pid
 

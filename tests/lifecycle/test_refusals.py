@@ -163,11 +163,19 @@ BAD: dict[str, tuple[Callable[[Config], None], str, str]] = {
     ),
     "intel-rdt": (put("linux.intelRdt", {"closID": "x"}), "linux.intelRdt", "not supported"),
     "net-devices": (put("linux.netDevices", {"eth0": {}}), "linux.netDevices", "not supported"),
-    "personality": (put("linux.personality", {"domain": "LINUX32"}), "linux.personality.domain", "not supported"),
-    "memory-policy": (put("linux.memoryPolicy", {"mode": "MPOL_LOCAL"}), "linux.memoryPolicy", "not supported"),
+    "personality": (put("linux.personality", {"domain": "LINUX64"}), "linux.personality.domain", "LINUX64"),
+    "personality-flag": (put("linux.personality", {"domain": "LINUX", "flags": ["x"]}), "linux.personality.flags", "no flag"),
+    "memory-policy": (put("linux.memoryPolicy", {"mode": "MPOL_LOCAL", "nodes": "0"}), "linux.memoryPolicy.nodes", "empty"),
+    "memory-policy-nodes": (put("linux.memoryPolicy", {"mode": "MPOL_BIND", "nodes": "1-"}), "linux.memoryPolicy.nodes", '"1-"'),
+    "memory-policy-mode": (put("linux.memoryPolicy", {"mode": "MPOL_MAGIC"}), "linux.memoryPolicy.mode", "MPOL_MAGIC"),
     "mount-label": (put("linux.mountLabel", "system_u:object_r:svirt_sandbox_file_t:s0"), "linux.mountLabel", "not supported"),
-    "scheduler": (put("process.scheduler", {"policy": "SCHED_BATCH"}), "process.scheduler", "not supported"),
-    "io-priority": (put("process.ioPriority", {"class": "IOPRIO_CLASS_IDLE", "priority": 0}), "ioPriority", "not supported"),
+    "scheduler-policy": (put("process.scheduler", {"policy": "SCHED_X"}), "process.scheduler.policy", "SCHED_X"),
+    "scheduler-flag": (put("process.scheduler", {"policy": "SCHED_IDLE", "flags": ["X"]}), "process.scheduler.flags[0]", '"X"'),
+    "scheduler-nice": (put("process.scheduler", {"policy": "SCHED_OTHER", "nice": 20}), "process.scheduler.nice", "-20..19"),
+    "scheduler-iso": (put("process.scheduler", {"policy": "SCHED_ISO"}), "process.scheduler", "invalid argument"),
+    "io-priority": (put("process.ioPriority", {"class": "IOPRIO_CLASS_IDLE", "priority": 8}), "ioPriority.priority", "0..7"),
+    "io-priority-class": (put("process.ioPriority", {"class": "IOPRIO_CLASS_NONE"}), "ioPriority.class", "IOPRIO_CLASS_NONE"),
+    "affinity": (put("process.execCPUAffinity", {"initial": "1-0"}), "execCPUAffinity.initial", "wrong way round"),
     "private-without-pivot": (put("linux.rootfsPropagation", "private"), "linux.rootfsPropagation", "--no-pivot"),
     "hook-relative": (put("hooks", {"prestart": [{"path": "bin/true"}]}), "hooks.prestart[0].path", "absolute"),
     "hook-timeout": (put("hooks", {"poststop": [{**HOOK, "timeout": 0}]}), "hooks.poststop[0].timeout", ""),
@@ -283,7 +291,8 @@ def test_a_root_that_is_a_link(box: Box) -> None:
 EXEC: dict[str, tuple[Callable[[Config], None], str, str]] = {
     name: (BAD[name][0], BAD[name][1], BAD[name][2])
     for name in BAD
-    if name.split("-")[0] in ("args", "cwd", "env", "umask", "rlimit", "oom", "program", "apparmor", "selinux", "scheduler", "io")
+    if name.split("-")[0] in ("args", "cwd", "env", "umask", "rlimit", "oom", "program", "apparmor", "selinux")
+    or name.split("-")[0] in ("scheduler", "io", "affinity")
     or name in ("uid-negative", "uid-too-large")
 }
 
@@ -305,8 +314,6 @@ def test_process_files_of_exec(up: Box, tmp_path: Path) -> None:
         message = one_line(up.exec("--process", path, up.id, check=255))
         assert message.startswith("exec failed: "), name
         assert (where in message or where.removeprefix("process.") in message) and what in message, f"{name}: {message}"
-    path.write_text(json.dumps({**up.process, "execCPUAffinity": {"initial": "0"}}))
-    assert "execCPUAffinity: not supported" in one_line(up.exec("--process", path, up.id, check=255))
     for text in ("", "{", "[]", "null", '{"args": ["true"], "cwd": 1}'):
         path.write_text(text)
         assert one_line(up.exec("--process", path, up.id, check=255)).startswith("exec failed: ")

@@ -67,7 +67,7 @@ MOUNTING = {c.OP_MOUNT: 1, c.OP_MOUNT_DATA: 1, c.OP_BIND: 1, c.OP_DEVICE: 0, c.O
 """Ops that make something in the root -> the string that says where."""
 ENTERING = (c.OP_UNSHARE, c.OP_SETNS, c.OP_JOIN)
 LATE = {c.OP_READONLY_MOUNT: 0}
-TEXTS = {c.OP_SECCOMP, c.OP_USER}
+TEXTS = {c.OP_SECCOMP, c.OP_USER, c.OP_AFFINITY, c.OP_MEMORY_POLICY}
 """Ops whose strings are no text."""
 LISTS = {c.OP_MOUNT: {2}, c.OP_HOOK: {1, 2}, c.OP_EXEC: {0, 1}}
 
@@ -232,6 +232,8 @@ def test_mounts_are_made_as_listed_and_read_only_last(config: Config, request: R
     assert all(i < ready for i in places(plan, *MOUNTING, *LATE, c.OP_MASK_PATH, c.OP_READONLY_PATH, c.OP_SYSCTL))
 
 
+SCHEDULING = {c.OP_SCHEDULER, c.OP_IO_PRIORITY, c.OP_PERSONALITY, c.OP_MEMORY_POLICY}
+"""What an rlimit may permit, and so comes after it was set."""
 IDENTITY = {
     c.OP_OWN_STDIO, c.OP_HOME, c.OP_SECCOMP, c.OP_CHDIR, c.OP_BOUNDING, c.OP_USER, c.OP_CAPABILITIES, c.OP_LOOKUP,
     c.OP_WAIT, c.OP_RELEASE, c.OP_HOOK, c.OP_EXEC,
@@ -241,7 +243,9 @@ IDENTITY = {
 def check_identity(plan: Plan, process: Config, seccomp: Filter | None) -> None:
     (ready,) = sync(plan, c.SYNC_READY)
     after = [op.code for op in plan.ops[ready + 1 :]]
-    assert set(after) <= IDENTITY, "all else must have failed before the runtime records the container"
+    first = next(i for i, code in enumerate(after) if code not in SCHEDULING)
+    assert set(after[first:]) <= IDENTITY, "all else must have failed before the runtime records the container"
+    assert not places(plan, *SCHEDULING) or max(places(plan, *SCHEDULING)) == ready + first, "before a filter can forbid it"
     assert c.OP_OWN_STDIO not in [op.code for op in plan.ops[:ready]]
     assert only(plan, c.OP_EXEC) == len(plan.ops) - 1
     user, lookup = only(plan, c.OP_USER), only(plan, c.OP_LOOKUP)
@@ -299,6 +303,18 @@ def test_the_tail_is_the_plan_s_own(config: Config, request: Request, host: Host
     assert [op.items(0) for op in found if op.code == c.OP_EXEC] == [plan.ops[-1].items(0)]
 
 
+def check_affinity(plan: Plan, affinity: Config) -> None:
+    """The first before anything is entered, the last after everything; without a word of either, every CPU that there is."""
+    found = {plan.ops[i].at: i for i in places(plan, c.OP_AFFINITY)}
+    initial, final = (found.get(f"process.execCPUAffinity.{name}") for name in ("initial", "final"))
+    assert (initial is not None, final is not None) == (bool(affinity.get("initial")), bool(affinity.get("final")))
+    entered = max([0, *sync(plan, c.SYNC_CGROUP), *places(plan, c.OP_ENTER_CGROUPS, c.OP_FORK)])
+    assert initial in (None, 0)
+    assert final is None or entered < final < only(plan, c.OP_OPEN_ROOT)
+    every = [i for i in places(plan, c.OP_AFFINITY) if plan.ops[i].strings[0] is None]
+    assert len(every) == (initial is None and final is None) and all(i > entered for i in every)
+
+
 KINDS = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 
 
@@ -308,10 +324,13 @@ def test_exec_keeps_the_order(process: Config, differs: list[str], keyring: bool
     check_process(process)
     seccomp = Filter(bytes(8), 0) if keyring else None
     plan = compile_exec(
-        process, differs, id="c", new_keyring=keyring, setgroups=True, seccomp=seccomp, preserve=preserve, cgroup_entry=entry
-    )
+        process, differs, id="c", new_keyring=keyring, setgroups=True, seccomp=seccomp, preserve=preserve, cgroup_entry=entry,
+        linux={"personality": {"domain": "LINUX32"}} if keyring else {},
+    )  # fmt: skip
     check_cgroups(plan, entry)
     check_identity(plan, process, seccomp)
+    assert len(places(plan, c.OP_PERSONALITY)) == keyring
+    check_affinity(plan, process.get("execCPUAffinity") or {})
     assert tuple(plan.passed) == (c.SLOT_PIDFD,)
     for i in places(plan, c.OP_JOIN):
         assert max(sync(plan, c.SYNC_CGROUP) + places(plan, c.OP_OPEN_CGROUP)) < i < only(plan, c.OP_OPEN_ROOT)

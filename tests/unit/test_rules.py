@@ -396,16 +396,11 @@ SECCOMP = {"defaultAction": "SCMP_ACT_ALLOW"}
 BAD |= {
     f"unsupported-{name}": (change, path, UNSUPPORTED)
     for name, change, path in (
-        ("scheduler", {"process.scheduler": {"policy": "SCHED_OTHER"}}, "process.scheduler"),
-        ("io", {"process.ioPriority": {"class": "IOPRIO_CLASS_BE"}}, "process.ioPriority"),
         ("apparmor", {"process.apparmorProfile": "unconfined"}, "process.apparmorProfile"),
         ("selinux", {"process.selinuxLabel": "x"}, "process.selinuxLabel"),
         ("mount-label", {"linux.mountLabel": "x"}, "linux.mountLabel"),
         ("net-devices", {"linux.netDevices": {"eth0": {}}}, "linux.netDevices"),
         ("rdt", {"linux.intelRdt": {}}, "linux.intelRdt"),
-        ("memory-policy", {"linux.memoryPolicy": {"mode": "MPOL_LOCAL"}}, "linux.memoryPolicy"),
-        ("personality", {"linux.personality": {"domain": "LINUX32"}}, "linux.personality.domain"),
-        ("personality-flags", {"linux.personality": {"domain": "LINUX", "flags": ["x"]}}, "linux.personality.flags"),
         ("listener", {"linux.seccomp": {**SECCOMP, "listenerPath": "/x"}}, "linux.seccomp.listenerPath"),
         ("notify-default", {"linux.seccomp": {"defaultAction": "SCMP_ACT_NOTIFY"}}, "linux.seccomp.defaultAction"),
         (
@@ -500,7 +495,8 @@ def test_process_documents_of_exec() -> None:
     ]
     assert process_faults({**process, "cwd": ""}) == [("cwd", "must not be empty")]
     assert process_faults({**process, "cwd": ""}, at="process.") == [("process.cwd", "must not be empty")]
-    assert process_faults({**process, "execCPUAffinity": {"initial": "0"}}) == [("execCPUAffinity", UNSUPPORTED)]
+    assert process_faults({**process, "execCPUAffinity": {"initial": "0-"}})[0][0] == "execCPUAffinity.initial"
+    assert process_faults({**process, "scheduler": {"policy": "SCHED_FIFO"}}, at="process.")[0][0] == "process.scheduler.priority"
     assert process_faults({**process, "apparmorProfile": "x"}) == [("apparmorProfile", UNSUPPORTED)]
 
 

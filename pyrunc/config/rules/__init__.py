@@ -73,7 +73,7 @@ def check_process(process: dict[str, Any] | None, *, config: dict[str, Any] | No
     faults: Faults = []
     if process:
         process_rules(faults, process, (config or {}).get("linux") or {}, at)
-        faults += [(path, UNSUPPORTED) for path in unsupported_process(process, init=False, at=at)]
+        faults += [(path, UNSUPPORTED) for path in unsupported_process(process, at=at)]
     else:
         faults.append((at.rstrip("."), "process property must not be empty"))
     if faults:
@@ -82,13 +82,10 @@ def check_process(process: dict[str, Any] | None, *, config: dict[str, Any] | No
 
 def unsupported(config: dict[str, Any]) -> Faults:
     """Find what the specification knows and this version does not do yet: refused, because ignoring it would deceive."""
-    found = unsupported_process(config.get("process") or {}, init=True, at="process.")
+    found = unsupported_process(config.get("process") or {}, at="process.")
     linux = config.get("linux") or {}
-    found += ["linux." + name for name in ("intelRdt", "memoryPolicy") if linux.get(name) is not None]
+    found += ["linux." + name for name in ("intelRdt",) if linux.get(name) is not None]
     found += ["linux." + name for name in ("netDevices", "mountLabel") if linux.get(name)]
-    if personality := linux.get("personality"):
-        found += ["linux.personality.domain"] if (personality.get("domain") or "LINUX") != "LINUX" else []
-        found += ["linux.personality.flags"] if personality.get("flags") else []
     for i, mount in enumerate(config.get("mounts") or ()):
         found += [f"mounts[{i}].{name}" for name in ("uidMappings", "gidMappings") if mount.get(name)]
         options = mount.get("options") or ()

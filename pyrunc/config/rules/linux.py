@@ -42,8 +42,19 @@ def linux_rules(faults: Faults, linux: dict[str, Any], namespaces: dict[str, str
         _sysctls(faults, sysctls, namespaces)
     if devices := linux.get("devices"):
         _devices(faults, devices)
+    if linux.get("personality") or linux.get("memoryPolicy"):
+        _scheduling(faults, linux)
     if resources := linux.get("resources"):
         resource_rules(faults, resources)
+
+
+def _scheduling(faults: Faults, linux: dict[str, Any]) -> None:
+    from pyrunc.config.rules.scheduling import memory_policy_rules, personality_rules
+
+    if personality := linux.get("personality"):
+        personality_rules(faults, personality, "linux.personality")
+    if policy := linux.get("memoryPolicy"):
+        memory_policy_rules(faults, policy, "linux.memoryPolicy")
 
 
 def namespace_rules(faults: Faults, listed: list[dict[str, Any]] | None) -> dict[str, str]:

@@ -34,9 +34,20 @@ def process_rules(faults: Faults, process: dict[str, Any], linux: dict[str, Any]
         for side in ("height", "width"):
             if (size.get(side) or 0) > WINSIZE_MAX:
                 faults.append((f"{at}consoleSize.{side}", f"must be at most {WINSIZE_MAX}, is {size[side]}"))
+    if process.get("scheduler") or process.get("ioPriority") or process.get("execCPUAffinity"):
+        _scheduling(faults, process, at)
     if rlimits := process.get("rlimits"):
         _rlimits(faults, rlimits, at)
     _user(faults, process.get("user") or {}, linux, at + "user.")
+
+
+def _scheduling(faults: Faults, process: dict[str, Any], at: str) -> None:
+    from pyrunc.config.rules.scheduling import affinity_rules, io_priority_rules, scheduler_rules
+
+    rules = (("scheduler", scheduler_rules), ("ioPriority", io_priority_rules), ("execCPUAffinity", affinity_rules))
+    for name, rule in rules:
+        if process.get(name):
+            rule(faults, process[name], at + name)
 
 
 def _rlimits(faults: Faults, rlimits: list[dict[str, Any]], at: str) -> None:
@@ -72,13 +83,9 @@ def _mapped(id: int, mappings: list[dict[str, int]]) -> bool:
     return any(0 <= id - mapping["containerID"] < mapping["size"] for mapping in mappings)
 
 
-def unsupported_process(process: dict[str, Any], *, init: bool, at: str) -> list[str]:
-    """The JSON paths of what this version cannot do. `init`: CPU affinity is for exec, a container's init ignores it."""
-    found = [at + name for name in ("scheduler", "ioPriority") if process.get(name) is not None]
-    found += [at + name for name in ("apparmorProfile", "selinuxLabel") if process.get(name)]
-    if not init and process.get("execCPUAffinity"):
-        found.append(at + "execCPUAffinity")
-    return found
+def unsupported_process(process: dict[str, Any], *, at: str) -> list[str]:
+    """The JSON paths of what this version cannot do."""
+    return [at + name for name in ("apparmorProfile", "selinuxLabel") if process.get(name)]
 
 
 def unknown_capabilities(process: dict[str, Any]) -> list[str]:
