@@ -7,6 +7,7 @@ opened once; a module's code is read when it is imported. The modules themselves
 from __future__ import annotations
 
 import ast
+import importlib.machinery
 import importlib.util
 import marshal
 import subprocess
@@ -18,6 +19,7 @@ import marshal
 import posix
 import sys
 from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import ExtensionFileLoader, spec_from_file_location
 
 
 def run(module, fd):
@@ -32,7 +34,7 @@ class Bundle:
     def find_spec(name, path=None, target=None):
         entry = modules.get(name)
         if entry is None:
-            return None
+            return extension(name, path or sys.path) if name in extensions else None
         spec = ModuleSpec(name, Bundle, origin=root + "/" + entry[1], is_package=entry[0])
         spec.has_location = True
         if entry[0]:
@@ -50,6 +52,18 @@ class Bundle:
             run(module, fd)
         finally:
             posix.close(fd)
+
+
+def extension(name, places):
+    """A compiled module, found by asking for its file: the import system would list each directory on the way first."""
+    file = "/" + name.rpartition(".")[2] + suffix
+    for place in places if name not in sys.builtin_module_names else ():
+        try:
+            posix.stat(place + file)
+        except OSError:
+            continue
+        return spec_from_file_location(name, place + file, loader=ExtensionFileLoader(name, place + file))
+    return None  # for the import system to find: a part of the interpreter, or of another suffix
 
 
 def preload(names):
@@ -129,6 +143,11 @@ for name in sys.argv[2:]:
     __import__(name)
 '''
 
+SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
+EXTENSIONS = ("_blake2", "_cffi_backend", "_json", "fcntl", "pyrunc._shim", "select")
+"""What the commands load of compiled modules. Some interpreters have a few of them built in."""
+
+
 
 def order_of(command: str, package: Path) -> list[str]:
     """The modules that `command` always loads, each after those that it imports itself. The shim may not be built yet."""
@@ -140,7 +159,7 @@ def order_of(command: str, package: Path) -> list[str]:
 def make(package: Path) -> bytes:
     """The content of the file for the built `package`, good for interpreters with this one's magic number.
 
-    Eight bytes say how long the marshalled (magic number, loader, modules, orders) is, the code objects follow.
+    Eight bytes say how long the marshalled (magic number, loader, what the loader is to know) is, the code objects follow.
     """
     modules = {}
     codes = bytearray()
@@ -156,7 +175,8 @@ def make(package: Path) -> bytes:
         codes += data
     loader = compile(LOADER, "native/bundle.py", "exec", dont_inherit=True, optimize=2)
     orders = {command: order_of(command, package) for command in COMMANDS}
-    head = marshal.dumps((importlib.util.MAGIC_NUMBER, loader, modules, orders))
+    known = {"modules": modules, "orders": orders, "extensions": EXTENSIONS, "suffix": SUFFIX}
+    head = marshal.dumps((importlib.util.MAGIC_NUMBER, loader, known))
     return len(head).to_bytes(8, "little") + head + codes
 
 

@@ -3,6 +3,7 @@
 #define SHIM_PROCESS_H
 
 int pyrunc_spawn(int exe, const int *fds, int count, int base);
+int pyrunc_spawn_error(void);
 int pyrunc_prlimit(int pid, int resource, unsigned long long soft, unsigned long long hard);
 int pyrunc_set_child_subreaper(void);
 int pyrunc_signalfd(void);

@@ -20,8 +20,17 @@ def _check(result: int, what: str | None = None) -> int:
 
 
 def spawn(program: int, fds: Sequence[int], base: int) -> int:
-    """Start the program in the fd `program` with ``fds[i]`` as its fd ``base + i``, no environment; its pid."""
+    """Start the program in the fd `program` with ``fds[i]`` as its fd ``base + i``, no environment; its pid.
+
+    It is not waited for until it executes, which takes the kernel a part of a millisecond: see `spawn_error`.
+    """
     return _check(lib.pyrunc_spawn(program, list(fds), len(fds), base))
+
+
+def spawn_error() -> int:
+    """The errno with which the latest `spawn` ended instead of executing the program, else 0; asked when it has ended."""
+    error: int = lib.pyrunc_spawn_error()
+    return error
 
 
 def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:

@@ -49,7 +49,7 @@ class Child:
     """
 
     def __init__(self, plan: Plan, passed: Sequence[int] = ()) -> None:
-        """Raises KernelError when it cannot be started. `passed` are the fds for the plan's slots, in their order."""
+        """Raises KernelError for what it cannot be given. `passed` are the fds for the plan's slots, in their order."""
         self.plan = plan
         self.pid = 0
         self._first = 0
@@ -171,6 +171,8 @@ class Child:
 
     def _ended(self) -> None:
         """The end of the stream is execve(2)'s doing if the child was at the plan's last op; else it was killed."""
+        if failed := sys.spawn_error():
+            raise KernelError("start pyrunc-init", failed)
         at = int.from_bytes(os.pread(self._step, 4, 0), byteorder)
         if at == len(self.plan.ops) - 1:
             return

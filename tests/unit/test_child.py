@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -232,7 +233,17 @@ def test_a_missing_program_is_an_error_of_the_kernel(monkeypatch: pytest.MonkeyP
         Child(Plan([ops.fork()]))
     (tmp_path / "none").write_bytes(b"no program")
     with pytest.raises(KernelError, match="start pyrunc-init: exec format error"):
-        Child(Plan([ops.fork()]))
+        converse([ops.fork()])
+
+
+@needs_init
+def test_many_children_at_once_have_their_own_beginnings() -> None:
+    """Each has a stack of ours until it executes; that of one that is slow must not be another's."""
+    with contextlib.ExitStack() as stack:
+        children = [stack.enter_context(Child(Plan(execute("sh", "-c", f"exit {i}")))) for i in range(20)]
+        for i, child in enumerate(children):
+            child.converse({}, no_console)
+            assert os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1]) == i
 
 
 # --- a program of ours ---------------------------------------------------------------------------------------------------
@@ -275,6 +286,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[Talk], None]:
                 os._exit(3)
 
         monkeypatch.setattr(shim, "spawn", spawn)
+        monkeypatch.setattr(shim, "spawn_error", lambda: 0)
         monkeypatch.setattr(shim, "sealed_program", lambda name, path: os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
         with Child(PLAN) as child:
             child.converse({}, no_console)
