@@ -2,6 +2,7 @@
 
     PyruncError
     ├── UsageError            the command line is wrong
+    │   └── NoSuchCommand
     ├── ConfigError           config.json (or a process file) is wrong; holds every fault found
     ├── UnsupportedError      the request is legal, this host or this pyrunc cannot do it
     ├── StateError            the container is not in a state that allows the command
@@ -63,10 +64,16 @@ class PyruncError(Exception):
 
 
 class UsageError(PyruncError):
-    """The command line is wrong. ``command`` names the command whose help is shown, None for the global one."""
+    """The command line is wrong. One that cannot even be parsed has a ``heading``, below which the help is shown: that of
+    ``command``, or the global one."""
 
     code = "usage"
     command: str | None = None
+    heading: str | None = None
+
+
+class NoSuchCommand(UsageError):
+    """There is no such command: podman takes the failure of ``checkpoint --help`` for "this runtime cannot do it"."""
 
 
 class ConfigError(PyruncError):

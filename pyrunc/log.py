@@ -7,6 +7,7 @@ the file and the plain message to stderr, because some callers read only the one
 
 from __future__ import annotations
 
+import sys
 import time
 
 from pyrunc.errors import KernelError, PyruncError
@@ -15,6 +16,7 @@ from pyrunc.kernel import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import CodeType, TracebackType
 
 ERROR, WARNING, DEBUG = range(3)
 LEVELS = ("error", "warning", "debug")
@@ -26,6 +28,7 @@ RECORD_BYTES = 200
 """Room for a record's time, level and short extras beside the message."""
 
 EXTRAS = ("code", "stage", "op", "syscall", "errno", "config_path", "hint")
+TEXT_EXTRAS = ("hint", "func", "file")
 
 _ESCAPES = {number: f"\\u{number:04x}" for number in (*range(32), *map(ord, "<>&"), 0x2028, 0x2029)}
 _ESCAPES |= {ord('"'): '\\"', ord("\\"): "\\\\", 8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}
@@ -63,19 +66,31 @@ class Context:
 class Log:
     """Records of one call. Until `configure` they go to stderr as text, and only errors do."""
 
-    __slots__ = ("fd", "json", "level", "started")
+    __slots__ = ("daemon", "fd", "json", "level", "name", "started")
 
     def __init__(self) -> None:
         self.fd: int | None = None
+        self.daemon = self.name = ""
         self.json = False
         self.level = ERROR
         self.started = time.monotonic()
 
     def configure(self, path: str | None = None, *, json: bool = False, level: int = ERROR) -> None:
-        """Set the form and, with `path`, the file, which is appended to: a container's calls share one. KernelError."""
+        """Set the form and, with `path`, the file, which is appended to: a container's calls share one. KernelError.
+
+        `path` is a path, also as ``file:PATH``, or ``journald:NAME`` or ``syslog:NAME``, as crun has it.
+        """
         self.json = json
         self.level = level
         if path:
+            kind, colon, rest = path.partition(":")
+            if colon and kind in ("journald", "syslog"):
+                from pyrunc.daemons import connect
+
+                self.fd = connect(kind)
+                self.daemon, self.name = kind, rest or "pyrunc"
+                return
+            path = rest if colon and kind == "file" else path
             try:
                 self.fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
             except OSError as error:
@@ -84,13 +99,14 @@ class Log:
     def error(self, error: PyruncError) -> None:
         """The last word of a failed command."""
         extras = [(key, value) for key in EXTRAS if (value := getattr(error, key)) is not None]
+        if self.level >= DEBUG and error.__traceback__:
+            extras += _raised_at(error.__traceback__)
         if self.fd is not None:
             _write(self.fd, self._record("error", error.message, extras))
             _write(STDERR, _line(_shortened(error.message)))
         elif not self.json and os.isatty(STDERR):
             hint = f" ({error.hint})" if error.hint else ""
-            elapsed = int(time.monotonic() - self.started)
-            _write(STDERR, _line(f"ERRO[{elapsed:04}] {_shortened(error.message + hint)}"))
+            _write(STDERR, self._for_people("error", error.message + hint))
         else:
             message = _shortened(error.message)
             record = self._record("error", message, extras)
@@ -109,18 +125,46 @@ class Log:
         _write(STDERR, _line(_shortened(message)))
 
     def _note(self, level: int, message: str) -> None:
-        if level <= self.level:
-            _write(STDERR if self.fd is None else self.fd, self._record(LEVELS[level], message, ()))
+        if level > self.level:
+            return
+        name = LEVELS[level]
+        if self.fd is None and not self.json and os.isatty(STDERR):
+            _write(STDERR, self._for_people(name, message))
+            return
+        caller = sys._getframe(2)  # of `warning` or `debug`
+        place = _place(caller.f_code, caller.f_lineno) if self.level >= DEBUG else ()
+        _write(STDERR if self.fd is None else self.fd, self._record(name, message, place))
+
+    def _for_people(self, level: str, message: str) -> bytes:
+        elapsed = int(time.monotonic() - self.started)
+        return _line(f"{level[:4].upper()}[{elapsed:04}] {_shortened(message)}")
 
     def _record(self, level: str, message: str, extras: Iterable[tuple[str, object]]) -> bytes:
-        """A line as logrus writes it: JSON, or ``key=value`` pairs, where of the extras only the hint is shown."""
+        """A line as logrus writes it: JSON, or ``key=value`` pairs, where of the extras only some are shown."""
+        if self.daemon:
+            from pyrunc.daemons import entry
+
+            return entry(self.daemon, self.name, level, message, extras)
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self.json:
             pairs = [("level", level), ("msg", message), ("time", now), *extras]
             body = ",".join(f'"{key}":{value if isinstance(value, int) else quote(str(value))}' for key, value in pairs)
             return f"{{{body}}}\n".encode()
-        hints = "".join(f" hint={_quote_text(str(value))}" for key, value in extras if key == "hint")
-        return f'time="{now}" level={level} msg={_quote_text(message)}{hints}\n'.encode("utf-8", "surrogateescape")
+        shown = "".join(f" {key}={_quote_text(str(value))}" for key, value in extras if key in TEXT_EXTRAS)
+        return f'time="{now}" level={level} msg={_quote_text(message)}{shown}\n'.encode("utf-8", "surrogateescape")
+
+
+def _raised_at(traceback: TracebackType) -> list[tuple[str, object]]:
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return _place(traceback.tb_frame.f_code, traceback.tb_lineno)
+
+
+def _place(code: CodeType, line: int) -> list[tuple[str, object]]:
+    """The keys that logrus calls so; the file below the package's own directory."""
+    _, found, below = code.co_filename.rpartition("/pyrunc/")
+    file = f"pyrunc/{below}" if found else code.co_filename
+    return [("func", f"{code.co_qualname}()"), ("file", f"{file}:{line}")]
 
 
 def quote(text: str) -> str:

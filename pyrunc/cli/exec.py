@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pyrunc.cli.options import FLAG, MANY, NUMBER, TEXT, Command, Given, Option, natural, usage_error
-from pyrunc.errors import PyruncError
+from pyrunc.cli.options import FLAG, MANY, NUMBER, TEXT, Command, Given, Option, natural
+from pyrunc.errors import PyruncError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _exec(ctx: Context, given: Given) -> int:
     id, *argv = given.args
     process_file = given.text("process")
     if not argv and process_file is None:
-        raise usage_error("a command or --process is needed", "exec")
+        raise UsageError("a command or --process is needed")
     return exec_(
         ctx,
         id,
@@ -91,5 +91,5 @@ def _user(text: str | None) -> tuple[int, int | None] | None:
 def _number(option: str, text: str) -> int:
     number = natural(text)
     if number is None:
-        raise usage_error(f'invalid value "{text}" for --{option}: not a number from 0 to 4294967295', "exec")
+        raise UsageError(f'invalid value "{text}" for --{option}: not a number from 0 to 4294967295')
     return number

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pyrunc.cli.options import FLAG, TEXT, Given, Option, boolean, usage_error
+from pyrunc.cli.options import FLAG, TEXT, Given, Option, boolean
+from pyrunc.errors import UsageError
 from pyrunc.kernel import os
 from pyrunc.log import DEBUG, ERROR, LEVELS, Context, Log
 
@@ -13,7 +14,7 @@ MANAGERS = ("cgroupfs", "systemd", "disabled")
 
 OPTIONS = (
     Option("root", "", TEXT, "DIR", f"where containers are recorded, a tmpfs at best (default: {DEFAULT_ROOT})"),
-    Option("log", "", TEXT, "FILE", "append errors to FILE (they go to stderr too)"),
+    Option("log", "", TEXT, "FILE", "append errors to FILE, or journald:NAME or syslog:NAME (they go to stderr too)"),
     Option("log-format", "", TEXT, "FORMAT", "form of the log: text or json (default: text)", FORMATS),
     Option("log-level", "", TEXT, "LEVEL", "what is logged: error, warning or debug (default: error)", LEVELS),
     Option("debug", "", FLAG, "", "log everything, as --log-level debug"),
@@ -56,11 +57,11 @@ def _root(given: Given) -> str:
     root = given.text("root")
     if root is None:
         if given.has("root"):
-            raise usage_error("--root must not be empty")
+            raise UsageError("--root must not be empty")
         root = default_root()
     absolute = "/" + os.path.abspath(root).lstrip("/")
     if absolute == "/":
-        raise usage_error("--root must not be /: the names of its directories would be container IDs")
+        raise UsageError("--root must not be /: the names of its directories would be container IDs")
     return absolute
 
 
@@ -69,14 +70,14 @@ def _rootless(text: str | None) -> bool | None:
         return None
     truth = boolean(text)
     if truth is None:
-        raise usage_error(f'invalid value "{text}" for --rootless: not true, false or auto')
+        raise UsageError(f'invalid value "{text}" for --rootless: not true, false or auto')
     return truth
 
 
 def _one_of(given: Given, name: str, choices: tuple[str, ...]) -> str | None:
     value = given.text(name)
     if value is not None and value not in choices:
-        raise usage_error(f"invalid {name}: {value} (known: {', '.join(choices)})")
+        raise UsageError(f"invalid {name}: {value} (known: {', '.join(choices)})")
     return value
 
 

@@ -28,7 +28,7 @@ def execute(ctx: Context, given: Given) -> int:
 
 
 def text(name: str | None = None) -> str:
-    """The help of the command, of pyrunc for None. UsageError if there is no such command."""
+    """The help of the command, of pyrunc for None. NoSuchCommand."""
     if name is None:
         return _global()
     command: Command = command_module(name).COMMAND

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pyrunc.cli.emit import json_text, out, table
-from pyrunc.cli.options import FLAG, TEXT, Command, Given, Option, usage_error
-from pyrunc.errors import KernelError
+from pyrunc.cli.options import FLAG, TEXT, Command, Given, Option
+from pyrunc.errors import KernelError, UsageError
 from pyrunc.kernel import os
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ def execute(ctx: Context, given: Given) -> int:
 
     form = given.text("format") or "table"
     if form not in FORMATS:
-        raise usage_error(f"invalid format option: {form} (known: {', '.join(FORMATS)})", "list")
+        raise UsageError(f"invalid format option: {form} (known: {', '.join(FORMATS)})")
     if ctx.root_given:
         try:
             os.stat(ctx.root)

@@ -6,7 +6,7 @@ import sys
 
 from pyrunc.cli.globals import OPTIONS, context
 from pyrunc.cli.options import parse, parse_command
-from pyrunc.errors import PyruncError, UsageError
+from pyrunc.errors import NoSuchCommand, PyruncError, UsageError
 from pyrunc.kernel import os
 from pyrunc.log import DEBUG, Log
 
@@ -21,6 +21,7 @@ COMMANDS = (
 """Each is a module of this package with a ``COMMAND`` (its table) and ``execute(context, given) -> exit status``."""
 
 INTERRUPTED = 130
+NO_SUCH_COMMAND = 3  # as runc's library for command lines has it
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,8 +42,12 @@ def main(argv: list[str] | None = None) -> int:
             return _show("help", module.COMMAND.name)
         failure = module.COMMAND.failure
         return int(module.execute(ctx, request))
+    except NoSuchCommand as error:
+        failure = NO_SUCH_COMMAND
+        log.error(error)
     except UsageError as error:
-        _show_usage(error.command)
+        if error.heading:
+            _show_usage(error.heading, error.command)
         log.error(error)
     except PyruncError as error:
         log.error(error)
@@ -54,15 +59,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def command_module(name: str) -> ModuleType:
-    """Import the module of the command. PyruncError if there is none: one line, as callers show all that is printed.
-
-    The text is runc's; podman takes the failure of ``checkpoint --help`` for "this runtime cannot do it".
-    """
+    """Import the module of the command. NoSuchCommand, in runc's words: one line, as callers show all that is printed."""
     name = "help" if name == "h" else name
     if name not in COMMANDS:
-        error = PyruncError(f"No help topic for '{name}': there is no such command")
-        error.code = UsageError.code
-        raise error
+        raise NoSuchCommand(f"No help topic for '{name}': there is no such command")
     __import__(f"pyrunc.cli.{name}")
     return sys.modules[f"pyrunc.cli.{name}"]
 
@@ -87,12 +87,12 @@ def _show(name: str, *topic: str) -> int:
     return 0
 
 
-def _show_usage(command: str | None) -> None:
+def _show_usage(heading: str, command: str | None) -> None:
     from pyrunc.cli.emit import out
     from pyrunc.cli.help import text
 
     try:
-        out("Incorrect Usage.\n\n" + text(command))
+        out(f"{heading}\n\n{text(command)}")
     except PyruncError:
         pass  # the error itself, on stderr, is what matters
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from pyrunc.cli.options import usage_error
-from pyrunc.errors import PyruncError
+from pyrunc.errors import PyruncError, UsageError
 from pyrunc.log import Context
 
 
@@ -21,7 +20,7 @@ def each(ctx: Context, pattern: str, act: Callable[[str], None]) -> None:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise usage_error(f'invalid regular expression "{pattern}": {error}') from error
+        raise UsageError(f'invalid regular expression "{pattern}": {error}') from error
     refusals: list[PyruncError] = []
     for container in containers(ctx):
         if expression.search(container["id"]):

@@ -138,6 +138,7 @@ def parse(options: Sequence[Option], words: Sequence[str], *, interspersed: bool
                 _store(given.values, option, name, value if equals or option.kind != FLAG else "true")
     except UsageError as error:
         error.command = command
+        error.heading = f"Incorrect Usage{':' if command else '.'} {error.message}"
         raise
     return given
 
@@ -152,14 +153,9 @@ def parse_command(command: Command, words: Sequence[str]) -> Given:
         bound, limit = "exactly", command.least
     else:
         bound, limit = ("a minimum of", command.least) if count < command.least else ("a maximum of", command.most or 0)
-    raise usage_error(f'pyrunc: "{command.name}" requires {bound} {limit} argument(s)', command.name)
-
-
-def usage_error(message: str, command: str | None = None) -> UsageError:
-    """A UsageError that shows the help of `command`, None for the global one."""
-    error = UsageError(message)
-    error.command = command
-    return error
+    error = UsageError(f'pyrunc: "{command.name}" requires {bound} {limit} argument(s)')
+    error.command, error.heading = command.name, "Incorrect Usage."
+    raise error
 
 
 def boolean(text: str) -> bool | None:

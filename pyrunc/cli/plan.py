@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pyrunc.cli.emit import STDOUT, out
-from pyrunc.cli.options import TEXT, Command, Given, Option, usage_error
+from pyrunc.cli.options import TEXT, Command, Given, Option
+from pyrunc.errors import UsageError
 from pyrunc.kernel import os
 
 TYPE_CHECKING = False
@@ -32,13 +33,13 @@ The format "binary" is what pyrunc-init reads, of "run" in place of "create"; it
 def execute(ctx: Context, given: Given) -> int:
     form = given.text("format") or "text"
     if form not in FORMATS:
-        raise usage_error(f"invalid format option: {form} (known: {', '.join(FORMATS)})", "plan")
+        raise UsageError(f"invalid format option: {form} (known: {', '.join(FORMATS)})")
     bundle, config_path = given.text("bundle") or ".", given.text("config")
     if form == "binary":
         from pyrunc.runtime.plan import encoded
 
         if os.isatty(STDOUT):
-            raise usage_error("a binary plan is not written to a terminal", "plan")
+            raise UsageError("a binary plan is not written to a terminal")
         # Every byte comes out as it was, whether it is UTF-8 or not (PEP 383).
         out(encoded(ctx, bundle, config_path=config_path).decode("utf-8", "surrogateescape"))
         return 0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pyrunc.cli.emit import json_text, out
-from pyrunc.cli.options import TEXT, Command, Given, Option, usage_error
-from pyrunc.errors import KernelError, PyruncError
+from pyrunc.cli.options import TEXT, Command, Given, Option
+from pyrunc.errors import KernelError, PyruncError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def execute(ctx: Context, given: Given) -> int:
 
     form = given.text("format") or "table"
     if form not in FORMATS:
-        raise usage_error(f"invalid format option: {form} (known: {', '.join(FORMATS)})", "ps")
+        raise UsageError(f"invalid format option: {form} (known: {', '.join(FORMATS)})")
     pids = processes(ctx, given.args[0])
     out(json_text(pids) + "\n" if form == "json" else lines_of(_ps(given.args[1:] or ["-ef"]), pids))
     return 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pyrunc.cli.options import TEXT, Command, Given, Option, usage_error
+from pyrunc.cli.options import TEXT, Command, Given, Option
+from pyrunc.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def resources(given: Given) -> dict[str, Any]:
         if text is not None:
             value = kind(text)
             if value is None:
-                raise usage_error(f'invalid value "{text}" for --{name}', "update")
+                raise UsageError(f'invalid value "{text}" for --{name}')
             found.setdefault(section, {})[member] = value
     return found
 

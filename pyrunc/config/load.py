@@ -40,7 +40,10 @@ def load_config(path: str) -> tuple[dict[str, Any], bytes]:
     name = os.path.basename(path)
     try:
         text = read(path)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        directory = os.path.dirname(path)
+        if directory and not os.path.exists(directory):
+            raise ConfigError(f"open {directory}: {strerror(error.errno or 0)}") from None
         raise ConfigError(f"JSON specification file {name} not found") from None
     except OSError as error:
         raise ConfigError(f"read {path}: {strerror(error.errno or 0)}") from None

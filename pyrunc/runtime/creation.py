@@ -107,6 +107,7 @@ class Creation:
         plan = self.bundle.plan(self.ctx, self.record, self.options, self.manager)
         self.record.cgroup = self.manager.record()
         self.record.ops = len(plan.ops)
+        self.ctx.log.debug(f"{self.bundle.path}: {len(plan.ops)} ops, cgroups: {self.record.cgroup}")
         fifos = self.container.make_fifos() if self.options.waits else ()
         try:
             with Child(plan, fifos) as child:
@@ -123,6 +124,7 @@ class Creation:
                     self._send_pidfd(child.pid)
                 if self.options.pid_file:
                     write_pid(self.options.pid_file, child.pid)
+                self.ctx.log.debug(f"process {child.pid} is set up")
                 return child
         except KilledInSetup as error:
             raise self._explain(error) from None
@@ -153,6 +155,7 @@ class Creation:
 
     def _join(self, pid: int) -> None:
         """The child enters by itself, except a cgroup2 in which no fork of it is born."""
+        self.ctx.log.debug(f"process {pid} is in its namespaces")
         if self.manager.wants_process:
             self._make_cgroups(pid)
         if not self._forks:
@@ -167,6 +170,7 @@ class Creation:
         from pyrunc.launch.hooks import run_hooks
 
         self._hooks_begun = True
+        self.ctx.log.debug(f"process {pid} has its mounts and devices; prestart and createRuntime hooks")
         hooks = self.bundle.config["hooks"]
         state = hook_state(self.record, "creating", pid)
         for name in ("prestart", "createRuntime"):
@@ -178,6 +182,7 @@ class Creation:
         self.record.pid, self.record.start = pid, start_time(pid)
         self.record.stage = CREATED
         self.container.save(self.record)
+        self.ctx.log.debug(f"process {pid} is in its root; user, capabilities and seccomp come last")
 
     def _take_console(self, master: int) -> None:
         """To the caller's socket, or kept for the foreground `run`."""

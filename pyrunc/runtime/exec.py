@@ -181,6 +181,7 @@ class Execution:
                     self._send_pidfd(pidfd_socket, child.pid)
                 if pid_file:
                     write_pid(pid_file, child.pid)
+                self.ctx.log.debug(f"process {child.pid} is set up, {len(plan.ops)} ops")
                 return child.pid
         except KilledInSetup as error:
             if error.signal == 9 and self.manager.oom_kills():

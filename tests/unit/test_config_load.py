@@ -168,7 +168,8 @@ def test_config_and_its_bytes(tmp_path: Path) -> None:
 
 def test_missing_config(tmp_path: Path) -> None:
     assert refused(load_config, str(tmp_path / "config.json")) == "JSON specification file config.json not found"
-    assert refused(load_config, str(tmp_path / "no/such/bundle/config.json")) == "JSON specification file config.json not found"
+    message = f"open {tmp_path}/no/such/bundle: no such file or directory"
+    assert refused(load_config, str(tmp_path / "no/such/bundle/config.json")) == message
 
 
 def test_config_that_is_no_file(tmp_path: Path) -> None:

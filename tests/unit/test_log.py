@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyrunc.errors import PyruncError
+from pyrunc import daemons
+from pyrunc.cli.options import parse
+from pyrunc.errors import KernelError, PyruncError, UsageError
 from pyrunc.log import DEBUG, WARNING, Log, _quote_text, quote
 
 ANY_TEXT = st.text(alphabet=st.characters(codec="utf-8") | st.characters(categories=["Cs"]), max_size=60)
@@ -121,7 +125,7 @@ def test_by_default_only_errors_are_told(capfd: pytest.CaptureFixture[str]) -> N
     assert [line.split(" level=")[1] for line in capfd.readouterr().err.splitlines()] == ['warning msg="w"']
     log.configure(level=DEBUG)
     log.debug("d")
-    assert capfd.readouterr().err.endswith(' level=debug msg="d"\n')
+    assert ' level=debug msg="d" func="test_by_default_only_errors_are_told()" file="' in capfd.readouterr().err
 
 
 def test_a_notice_is_a_plain_line_at_any_level(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -137,3 +141,90 @@ def test_the_log_s_descriptor_is_not_inherited(tmp_path: Path) -> None:
     log.configure(str(tmp_path / "log"))
     assert log.fd is not None and not os.get_inheritable(log.fd)
     os.close(log.fd)
+
+
+def test_debug_names_the_place(tmp_path: Path) -> None:
+    """As logrus's keys; of an error that where it was raised, in all other records that of the caller."""
+    log = Log()
+    log.configure(str(tmp_path / "log"), json=True, level=DEBUG)
+    with pytest.raises(UsageError) as caught:
+        parse([], ["--nope"])
+    log.error(caught.value)
+    compile_me = compile("log.warning('w')", "/any/where/pyrunc/cli/some.py", "exec")
+    exec(compile_me, {"log": log})
+    error, warning = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    assert error["func"] == "parse()" and re.fullmatch(r"pyrunc/cli/options\.py:\d+", error["file"])
+    assert (warning["func"], warning["file"]) == ("<module>()", "pyrunc/cli/some.py:1")
+
+
+def test_without_debug_there_are_no_places(tmp_path: Path) -> None:
+    log = Log()
+    log.configure(str(tmp_path / "log"), json=True, level=WARNING)
+    log.warning("w")
+    with pytest.raises(UsageError) as caught:
+        parse([], ["--nope"])
+    log.error(caught.value)
+    assert not [line for line in (tmp_path / "log").read_text().splitlines() if '"file"' in line or '"func"' in line]
+
+
+def test_a_person_at_a_terminal_reads_short_lines(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("pyrunc.log.os.isatty", lambda fd: True)
+    log = Log()
+    log.configure(level=DEBUG)
+    log.warning("w")
+    log.debug("d")
+    log.error(PyruncError("e"))
+    assert capfd.readouterr().err == "WARN[0000] w\nDEBU[0000] d\nERRO[0000] e\n"
+
+
+@pytest.mark.parametrize("form", ["{}/log", "file:{}/log"])
+def test_a_file_may_be_called_one(tmp_path: Path, form: str) -> None:
+    log = Log()
+    log.configure(form.format(tmp_path))
+    log.error(PyruncError("e"))
+    assert (tmp_path / "log").read_text().endswith(' msg="e"\n')
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """What listens where journald and syslogd would."""
+    path = str(tmp_path / "s")
+    monkeypatch.setattr(daemons, "SOCKETS", {"journald": path, "syslog": path})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(path)
+        listening.settimeout(20)
+        yield listening
+
+
+def test_journald_gets_fields(daemon: socket.socket, capfd: pytest.CaptureFixture[str]) -> None:
+    log = Log()
+    log.configure("journald:me", json=True, level=WARNING)
+    log.error(PyruncError("two\nlines", hint="a\0b"))
+    fields = b"MESSAGE=two lines\nPRIORITY=3\nSYSLOG_IDENTIFIER=me\nPYRUNC_CODE=error\nPYRUNC_HINT=a b\n"
+    assert daemon.recv(4096) == fields
+    log.warning("w")
+    assert daemon.recv(4096) == b"MESSAGE=w\nPRIORITY=4\nSYSLOG_IDENTIFIER=me\n"
+    assert capfd.readouterr().err == "two lines\n"
+
+
+def test_syslog_gets_a_line(daemon: socket.socket) -> None:
+    log = Log()
+    log.configure("syslog:me", level=DEBUG)
+    log.debug("x" * 100_000)
+    log.error(PyruncError("bad \udcff bytes"))
+    assert daemon.recv(1 << 17) == b"<31>me: " + b"x" * daemons.MESSAGE_BYTES
+    assert daemon.recv(4096) == b"<27>me: bad \xff bytes"
+
+
+def test_a_name_is_not_needed(daemon: socket.socket) -> None:
+    log = Log()
+    log.configure("syslog:")
+    log.error(PyruncError("e"))
+    assert daemon.recv(4096) == b"<27>pyrunc: e"
+
+
+def test_a_daemon_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemons, "SOCKETS", {"journald": str(tmp_path / "none")})
+    with pytest.raises(KernelError) as caught:
+        Log().configure("journald:me")
+    assert caught.value.message == f"open log journald: connect to {tmp_path}/none: no such file or directory"
