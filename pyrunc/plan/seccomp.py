@@ -1,7 +1,7 @@
 """``linux.seccomp`` of a config -> the program and the flags for seccomp(2), from the cache where it was compiled before.
 
-The way of a profile: `seccomp_profile` reads it, `seccomp_bpf` has libseccomp compile it, `seccomp_cache` keeps the result.
-A hit loads neither the first two nor libseccomp. docs/seccomp.md has the reasons.
+The way of a profile: `seccomp_profile` reads it, `seccomp_bpf` has libseccomp compile it, `seccomp_fold` makes the program
+short, `seccomp_cache` keeps the result. A hit loads the last alone, and not libseccomp. docs/seccomp.md has the reasons.
 Source: runtime-spec, config-linux.md, "Seccomp"; seccomp(2).
 """
 
@@ -35,11 +35,13 @@ def compile_seccomp(profile: dict[str, Any], *, cache_dir: str | None) -> Filter
         cached = seccomp_cache.load(cache_dir, key)
         if cached is not None:
             return Filter(*cached)
-    from pyrunc.plan import seccomp_bpf, seccomp_profile
+    from pyrunc.plan import seccomp_bpf, seccomp_fold, seccomp_profile
 
     parsed = seccomp_profile.Profile(profile)
     flags = seccomp_bpf.load_flags(parsed)
     bpf, library = seccomp_bpf.build(parsed)
+    bpf = seccomp_fold.fold(bpf)
+    seccomp_bpf.check_length(bpf)
     if cache_dir is not None:
         seccomp_cache.store(cache_dir, key, bpf, flags, library)
     return Filter(bpf, flags)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 INSTRUCTION_BYTES = 8
 INSTRUCTIONS_MAX = 4096  # BPF_MAXINSNS
+BUILT_MAX = 1 << 16
+"""Instructions that libseccomp may need; folded, they may be few enough for the kernel."""
 LONG_PROFILE = 32
 """Rules beyond which libseccomp looks system calls up in a binary tree instead of one after the other."""
 
@@ -55,19 +57,27 @@ def build(profile: Profile) -> tuple[bytes, str]:
 
     request = _encode(profile)
     report = ffi.new("struct shim_seccomp_report *")
-    buffer = ffi.new("unsigned char[]", INSTRUCTIONS_MAX * INSTRUCTION_BYTES)
+    buffer = ffi.new("unsigned char[]", BUILT_MAX * INSTRUCTION_BYTES)
     error = lib.shim_seccomp_compile(request, len(request), buffer, len(buffer), report)
     if error == -ERANGE:
-        _refuse(ROOT, f"the filter has more than {INSTRUCTIONS_MAX} instructions")
+        _too_long()
     if error:
         _explain(profile, report.stage, report.index, -error)
     newest = {report.arch[i]: report.last[i] for i in range(report.arch_count)}
     bpf = bytes(ffi.buffer(buffer, report.bpf_size))
     if profile.default_action not in (ALLOW, LOG, ERRNO | ENOSYS) and profile.default_action & ~0xFFFF != TRACE:
         bpf = enosys_prologue(newest) + bpf
-    if len(bpf) > INSTRUCTIONS_MAX * INSTRUCTION_BYTES:
-        _refuse(ROOT, f"the filter has more than {INSTRUCTIONS_MAX} instructions")
     return bpf, os.fsdecode(ffi.string(report.library))
+
+
+def check_length(bpf: bytes) -> None:
+    """Raises UnsupportedError for a program that the kernel would not take."""
+    if len(bpf) > INSTRUCTIONS_MAX * INSTRUCTION_BYTES:
+        _too_long()
+
+
+def _too_long() -> NoReturn:
+    _refuse(ROOT, f"the filter has more than {INSTRUCTIONS_MAX} instructions")
 
 
 def _encode(profile: Profile) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from _blake2 import blake2b
 from _struct import Struct
+from marshal import dumps
 from stat import S_IMODE, S_ISDIR, S_ISREG
 
 from pyrunc import __version__
@@ -22,7 +23,7 @@ ENTRIES_MAX = 64
 ENTRY_BYTES_MAX = 4096 * 8 + 8192
 """The longest program (BPF_MAXINSNS) with a header and a path."""
 
-_FORMAT = b"pyrunc seccomp 1"
+_FORMAT = b"pyrunc seccomp 2"
 _DIGEST_BYTES = 32
 _HEAD = Struct("=IqqqH")
 """Flags; the inode, size and time of change of libseccomp; the length of its path, which follows, and then the program."""
@@ -31,11 +32,12 @@ _HEAD = Struct("=IqqqH")
 def key_of(profile: dict[str, Any]) -> bytes:
     """The digest of all that decides about the result, but for libseccomp, which is not loaded yet.
 
-    ascii() is quick, never equal for different JSON values, and always equal for the same text of a config.
+    Marshalled in version 2, which knows no references, JSON values are never equal for different ones, and always for the same
+    text of a config.
     """
     host = os.uname()
-    text = ascii((__version__, host.release, host.machine, profile))
-    return blake2b(text.encode("ascii"), digest_size=_DIGEST_BYTES, person=_FORMAT).digest()
+    data = dumps((__version__, host.release, host.machine, profile), 2)
+    return blake2b(data, digest_size=_DIGEST_BYTES, person=_FORMAT).digest()
 
 
 def load(directory: str, key: bytes) -> tuple[bytes, int] | None:

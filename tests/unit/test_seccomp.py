@@ -21,7 +21,8 @@ import pyrunc
 from pyrunc.errors import UnsupportedError
 from pyrunc.plan import seccomp_bpf
 from pyrunc.plan.seccomp import compile_seccomp
-from pyrunc.plan.seccomp_profile import ARCHITECTURES
+from pyrunc.plan.seccomp_fold import fold
+from pyrunc.plan.seccomp_profile import ARCHITECTURES, Profile
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIM = ROOT / "native" / "shim"
@@ -104,6 +105,11 @@ def number_of(name: str, arch: int = NATIVE) -> int:
 
 def bpf_of(profile: dict) -> bytes:
     return compile_seccomp(profile, cache_dir=None).bpf
+
+
+def built(profile: dict) -> bytes:
+    """The filter before it is folded."""
+    return seccomp_bpf.build(Profile(profile))[0]
 
 
 def allow(*names: str, **more: object) -> dict:
@@ -243,7 +249,7 @@ def by_libseccomp(profile: dict) -> bytes:
 @settings(max_examples=60, deadline=None)
 @given(profile=profiles())
 def test_behind_the_prologue_stands_what_libseccomp_makes(profile):
-    assert bpf_of(profile).endswith(by_libseccomp(profile))
+    assert built(profile).endswith(by_libseccomp(profile))
 
 
 # --- real profiles --------------------------------------------------------------------------------------------------
@@ -262,7 +268,7 @@ def test_real_profiles_decide_as_they_read(engine):
     profile = real_profile(engine)
     bpf = bpf_of(profile)
     default = code_of(profile, "defaultAction", "defaultErrnoRet")
-    assert bpf.endswith(by_libseccomp(profile))
+    assert built(profile).endswith(by_libseccomp(profile))
     for arch, token, bit in ((X86_64, X86_64, 0), (X86, X86, 0), (X86_64, 0x4000003E, X32_BIT)):
         plain: dict[int, dict] = {}
         for rule in profile["syscalls"]:
@@ -325,6 +331,53 @@ def test_the_kernel_takes_and_obeys_a_real_filter(engine):
     assert json.loads(done.stdout) == [0, 0, default, errno.ENOSYS, errno.ENOSYS, 0 if unshare == ALLOW else unshare & 0xFFFF]
 
 
+# --- folding --------------------------------------------------------------------------------------------------------
+
+ALL_NUMBERS = st.integers(0, 500) | st.integers(X32_BIT - 2, X32_BIT + 600) | st.integers(0, 2**32 - 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    profile=profiles(), arches=st.lists(st.sampled_from(["SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64"]), unique=True),
+    calls=st.lists(st.tuples(ALL_NUMBERS, st.tuples(*[values] * 6)), min_size=40, max_size=40),
+)  # fmt: skip
+def test_a_folded_filter_decides_the_same(profile, arches, calls):
+    before = built({**profile, "architectures": arches})
+    after = fold(before)
+    assert len(after) <= len(before)
+    for number, args in [*calls, *((number_of(name), calls[0][1]) for name in NAMES)]:
+        for arch in (NATIVE, X86, 0xC00000B7, 1):
+            assert run(after, number, args, arch) == run(before, number, args, arch), (number, args, arch)
+
+
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_folding_a_real_filter_leaves_a_third(engine):
+    profile = real_profile(engine)
+    assert len(bpf_of(profile)) * 3 < len(built(profile))
+
+
+def test_a_filter_that_is_not_understood_stays_as_it_is():
+    """A test of the number's bits, scratch memory, an order of architectures: libseccomp has none of them."""
+    for odd in [(0x45, 1, 0, 1)], [(0x02, 0, 0, 0), (0x60, 0, 0, 0)], [(0x20, 0, 0, 4), (0x35, 0, 0, 1)]:
+        code = [(0x20, 0, 0, 0), *odd, (6, 0, 0, ALLOW), (6, 0, 0, KILL)]
+        bpf = b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
+        assert fold(bpf) == bpf
+
+
+def test_a_branch_further_than_a_jump_can_name():
+    """Every second of 2000 numbers has a verdict of its own, and the least and the greatest of them an argument to look at."""
+    code = [(0x20, 0, 0, 0)]
+    for number in range(1, 2000):
+        code += [(0x15, 0, 1, number), (6, 0, 0, ERRNO | number % 4000) if number % 2 else (0x05, 0, 0, 2 * (1999 - number) + 1)]
+    code += [(6, 0, 0, ALLOW), (0x20, 0, 0, 16), (0x15, 0, 1, 7), (6, 0, 0, TRAP), (6, 0, 0, LOG)]
+    bpf = b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
+    folded = fold(bpf)
+    assert folded != bpf
+    for number in range(2002):
+        for argument in (7, 8):
+            assert run(folded, number, (argument,)) == run(bpf, number, (argument,)), number
+
+
 # --- ENOSYS for what is newer than the profile ----------------------------------------------------------------------
 
 
@@ -340,14 +393,14 @@ def test_a_default_errno_does_not_hide_that_a_syscall_is_unknown():
 def test_no_enosys_where_the_default_lets_the_call_through(default):
     bpf = bpf_of({**default, "syscalls": [{"names": ["read"], "action": "SCMP_ACT_KILL"}]})
     assert run(bpf, 9999) == code_of(default, "defaultAction")
-    assert bpf == by_libseccomp({**default, "syscalls": [{"names": ["read"], "action": "SCMP_ACT_KILL"}]})
+    profile = {**default, "syscalls": [{"names": ["read"], "action": "SCMP_ACT_KILL"}]}
+    assert built(profile) == by_libseccomp(profile)
 
 
 def test_no_prologue_where_the_default_is_enosys_or_nothing_is_named():
     rules = [allow("read")]
-    assert bpf_of({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": errno.ENOSYS, "syscalls": rules}) == by_libseccomp(
-        {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": errno.ENOSYS, "syscalls": rules}
-    )
+    profile = {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": errno.ENOSYS, "syscalls": rules}
+    assert built(profile) == by_libseccomp(profile)
     for syscalls in ([], [allow("no_such_syscall")]):
         assert run(bpf_of(deny_all_but(*syscalls)), 9999) == EPERM
 
@@ -483,7 +536,7 @@ def test_more_than_32_rules_become_a_tree():
     def steps(count: int) -> int:
         names = [name for name in real_names() if number_of(name) >= 0][:count]
         rules = [{"names": [name], "action": "SCMP_ACT_ERRNO", "errnoRet": 100 + i} for i, name in enumerate(names)]
-        bpf = bpf_of({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules})
+        bpf = built({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules})
         assert [run(bpf, number_of(name)) for name in names] == [ERRNO | 100 + i for i in range(count)]
         return sum(1 for op, *_ in struct.iter_unpack("=HBBI", bpf) if op in (0x25, 0x35))
 
