@@ -11,6 +11,7 @@
 #ifndef PYRUNC_PLAN_H
 #define PYRUNC_PLAN_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define PLAN_MAGIC 0x6e757279u
@@ -157,7 +158,8 @@
     MSG(SYNC, 2) \
     MSG(FORKED, 3) \
     MSG(CONSOLE, 4) \
-    MSG(DONE, 5)
+    MSG(DONE, 5) \
+    MSG(LISTENER, 6)
 
 /* fd slot, number; namespaces take SLOT_NS and up, v1 cgroups SLOT_CGROUP and up */
 #define PLAN_SLOTS(SLOT) \
@@ -236,9 +238,17 @@ struct plan_message {
 };
 #define PLAN_MESSAGE_HEAD 16
 
-/* Shared with the runtime, so that a child killed without a word still tells how far it came. */
+/* Shared with the runtime, so that a child killed without a word still tells how far it came; and the last that is left to
+ * talk by where a seccomp filter may answer for any system call: see native/init/identity.c, SECCOMP. */
 struct plan_step {
     volatile uint32_t op;
+    volatile uint32_t listener; /* number of the filter's listener + 1, 0: not yet */
+    volatile uint32_t taken;    /* the runtime has it */
 };
+#define PLAN_STEP_LISTENER 4
+#define PLAN_STEP_TAKEN 8
+
+_Static_assert(offsetof(struct plan_step, listener) == PLAN_STEP_LISTENER, "as Python reads it");
+_Static_assert(offsetof(struct plan_step, taken) == PLAN_STEP_TAKEN, "as Python writes it");
 
 #endif

@@ -29,13 +29,33 @@ EXECUTOR(NO_NEW_PRIVS) {
     return r < 0 ? fail(AT_PRCTL, r, "no_new_privs") : 0;
 }
 
-/* s: the filter's instructions; v: SECCOMP_FILTER_FLAG_* */
+/* The filter may put any system call before its listener, and nobody listens yet: so there is none until the runtime has
+ * taken the listener out of our hands, and the two say by memory what they have to. That takes the runtime one look, and
+ * its death is ours. */
+static void give_listener(long fd) {
+    init.step->listener = (uint32_t)fd + 1;
+    while (!init.step->taken)
+        ;
+    sys(__NR_close, fd);
+}
+
+/* s: the filter's instructions; v: SECCOMP_FILTER_FLAG_*, become dumpable for the moment, as the unprivileged runtime may
+ * take an fd of such a process only (pidfd_getfd(2)) */
 EXECUTOR(SECCOMP) {
     uint32_t size = op_length(op, 0), count = size / sizeof(struct sock_filter);
     struct sock_fprog program = {.len = (unsigned short)count, .filter = (struct sock_filter *)op_text(op, 0)};
     if (size % sizeof(struct sock_filter) || count > BPF_MAXINSNS) /* the kernel's count is of 16 bits */
         return fail(AT_LOADSECCOMP, EINVAL, NULL);
+    bool listener = op->v[0] & SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    if (listener && channel_say(MSG_LISTENER, 0) < 0)
+        return -1;
+    if (listener && op->v[1])
+        sys(__NR_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
     long r = sys(__NR_seccomp, SECCOMP_SET_MODE_FILTER, op->v[0], &program);
+    if (r >= 0 && listener)
+        give_listener(r);
+    if (listener && op->v[1])
+        sys(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
     return r < 0 ? fail(AT_LOADSECCOMP, r, NULL) : 0;
 }
 

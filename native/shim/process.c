@@ -95,3 +95,14 @@ int pyrunc_signalfd(void) {
     int fd = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
     return fd < 0 ? -errno : fd;
 }
+
+/* A copy of another process's fd, which that process needs to do nothing for. */
+int pyrunc_take_fd(int pid, int number) {
+    int process = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (process < 0)
+        return -errno;
+    int fd = (int)syscall(SYS_pidfd_getfd, process, number, 0);
+    int error = fd < 0 ? errno : 0;
+    close(process);
+    return error ? -error : fd;
+}

@@ -7,5 +7,6 @@ int pyrunc_spawn_error(void);
 int pyrunc_prlimit(int pid, int resource, unsigned long long soft, unsigned long long hard);
 int pyrunc_set_child_subreaper(void);
 int pyrunc_signalfd(void);
+int pyrunc_take_fd(int pid, int number);
 
 #endif

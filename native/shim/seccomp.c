@@ -146,8 +146,12 @@ static int add_rule(void *filter, const struct view *view, uint32_t index, struc
     memcpy(arguments, view->arguments + rule.first_argument * sizeof arguments[0], rule.argument_count * sizeof arguments[0]);
 
     int number = api.syscall_resolve_name(name);
-    if (number == -1)
+    if (number == -1) {
+        if (report->unknown_count < SHIM_SECCOMP_UNKNOWN)
+            report->unknown[report->unknown_count] = index;
+        report->unknown_count++;
         return 0;
+    }
     note_numbers(name, report);
     /* libseccomp answers EACCES to a rule that says what happens anyway. */
     if (rule.action == view->head.default_action)

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #define SHIM_SECCOMP_ARCHES 24
+#define SHIM_SECCOMP_UNKNOWN 64
 
 struct shim_seccomp_request {
     uint32_t default_action;
@@ -54,6 +55,8 @@ struct shim_seccomp_report {
     uint32_t arch_count; /* the filter's architectures, the machine's own first, each with ... */
     uint32_t arch[SHIM_SECCOMP_ARCHES];
     int32_t last[SHIM_SECCOMP_ARCHES]; /* ... the greatest system call number that a rule names, -1 for none */
+    uint32_t unknown_count; /* rules left out because libseccomp does not know the name, and the first of them by index */
+    uint32_t unknown[SHIM_SECCOMP_UNKNOWN];
 };
 
 /* 0 and the program in `bpf`, or a negative errno with the report's stage and index. */

@@ -48,6 +48,11 @@ def signals_as_fd() -> int:
     return _check(lib.pyrunc_signalfd())
 
 
+def take_fd(pid: int, number: int) -> int:
+    """A copy of the fd `number` of the process, which must not end meanwhile and be collected (pidfd_getfd(2))."""
+    return _check(lib.pyrunc_take_fd(pid, number))
+
+
 def sealed_data(name: str, data: bytes | bytearray) -> int:
     """A memfd with `data` that nobody can change, ever."""
     return _check(lib.pyrunc_sealed_data(name.encode(), ffi.from_buffer(data), len(data)))

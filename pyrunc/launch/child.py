@@ -13,6 +13,8 @@ and collected when anything goes wrong.
       takes the pty <-- CONSOLE, fd ------
       rlimits, record <- SYNC READY ------      waits
                    ---- one byte -------->      user, capabilities, seccomp, looks the program up
+      looks for it <--- LISTENER ---------      loads a filter that notifies, says by the step page where its listener is
+      takes a copy ---- step page ------->      goes on                      (only if there is one)
                    <--- DONE -------------      lets go of the runtime       (create)
       returns      <--- end of stream ----      waits for `start`            (create)
       returns      <--- end of stream ----      execve(2) closed the socket  (run, exec)
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "pyrunc-init")
 MESSAGE_SIZE = c.PLAN_MESSAGE_HEAD + c.PLAN_DETAIL
 SIGKILL = 9
+LOOK_MS = 1
+"""Between two looks at the step page, while a filter is being loaded."""
 REFUSED = 125
 """The exit status of pyrunc-init when it finds a fault in what it was started with: see native/init/main.c, refuse()."""
 
@@ -100,10 +104,11 @@ class Child:
 
     def converse(
         self, answers: dict[int, Callable[[int], None]], on_console: Callable[[int], None],
-        meanwhile: Callable[[], None] | None = None,
+        meanwhile: Callable[[], None] | None = None, on_listener: Callable[[int, int], None] | None = None,
     ) -> None:  # fmt: skip
-        """Answer every SYNC by ``answers[point](pid)`` and give the pty's master to `on_console`, until the child is on
-        its own. `meanwhile` is called when the child has the longest part of its work before it, mounts and devices.
+        """Answer every SYNC by ``answers[point](pid)``, give the pty's master to `on_console` and with the pid the listener
+        of a seccomp filter to `on_listener`, until the child is on its own. `meanwhile` is called when the child has the
+        longest part of its work before it, mounts and devices.
         Raises what the answers raise, and the error that the child reports or died of."""
         done = False  # said so; but until it has let go of the socket as well, our exit would be its death (PDEATHSIG)
         while True:
@@ -125,6 +130,8 @@ class Child:
                 self._forked(message.value)
             elif message.kind == c.MSG_DONE:
                 done = True
+            elif message.kind == c.MSG_LISTENER and on_listener:
+                self._listener(on_listener)
             else:
                 raise self._failure(message)
 
@@ -162,6 +169,27 @@ class Child:
         os.waitpid(self._first, 0)
         self._first = 0
 
+    def _listener(self, use: Callable[[int, int], None]) -> None:
+        """Take the listener as soon as there is one. No system call of the child's can tell of it, for that may be the first
+        to wait for who listens. What it says before, or that it ends, is why there will be none."""
+        import select
+
+        poll = select.poll()
+        poll.register(self._channel, select.POLLIN)
+        while not (number := self._step_word(c.PLAN_STEP_LISTENER)):
+            if poll.poll(LOOK_MS):
+                return
+        try:
+            listener = sys.take_fd(self.pid, number - 1)
+        except OSError as error:
+            at = "linux.seccomp.listenerPath"
+            raise KernelError.of(f"{at}: take the filter's listener from pyrunc-init", error, config_path=at) from error
+        os.pwrite(self._step, b"\1", c.PLAN_STEP_TAKEN)
+        use(self.pid, listener)
+
+    def _step_word(self, offset: int) -> int:
+        return int.from_bytes(os.pread(self._step, 4, offset), byteorder)
+
     def _failure(self, message: Message) -> PyruncError:
         from pyrunc.plan.show import failure
 
@@ -173,7 +201,7 @@ class Child:
         """The end of the stream is execve(2)'s doing if the child was at the plan's last op; else it was killed."""
         if failed := sys.spawn_error():
             raise KernelError("start pyrunc-init", failed)
-        at = int.from_bytes(os.pread(self._step, 4, 0), byteorder)
+        at = self._step_word(0)
         if at == len(self.plan.ops) - 1:
             return
         from pyrunc.plan.show import describe, one_line

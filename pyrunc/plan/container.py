@@ -17,7 +17,7 @@ from pyrunc.plan.entry import enterable, open_cgroups
 from pyrunc.plan.mounts import compile_mounts
 from pyrunc.plan.opcodes import OP_LOOKUP, SLOT_GO, SLOT_REPLY, SYNC_HOOKS, SYNC_MAPS, SYNC_READY
 from pyrunc.plan.process import identity, scheduled, terminal
-from pyrunc.plan.seccomp import Filter
+from pyrunc.plan.seccomp import NEW_LISTENER, Filter, notifies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -235,7 +235,8 @@ def _process(config: dict[str, Any], ns: Namespaces, request: Request, host: Hos
     start_hooks = _hooks(config, "startContainer", request.state("created"), process.get("env") or ())
     setgroups = not (host.single_map and ns.private("user"))
     # startContainer hooks come after `start` has given its byte; `run` gives none.
-    plan += identity(process, seccomp=request.seccomp, setgroups=setgroups, last=[*start, *start_hooks])
+    last = [*start, *start_hooks]
+    plan += identity(process, seccomp=request.seccomp, setgroups=setgroups, last=last, rootless=host.rootless)
     return plan
 
 
@@ -243,6 +244,7 @@ def tail(config: dict[str, Any]) -> list[Op]:
     """The ops that come after WAIT, for naming the one that failed when `start` had been called; not for execution."""
     process = config["process"]
     hooks = _hooks(config, "startContainer", ("", ""), ())
-    seccomp = Filter(b"", 0) if (config.get("linux") or {}).get("seccomp") else None
+    profile = (config.get("linux") or {}).get("seccomp")
+    seccomp = Filter(b"", NEW_LISTENER if notifies(profile) else 0) if profile else None
     plan = identity(process, seccomp=seccomp, setgroups=True, last=hooks)
     return plan[[op.code for op in plan].index(OP_LOOKUP) + 1 :]

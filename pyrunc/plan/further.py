@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def compile_exec(
     process: dict[str, Any], differs: Sequence[str], *, id: str, new_keyring: bool, setgroups: bool,
     seccomp: Filter | None, preserve: int, cgroup_entry: tuple[Sequence[str], str | None] = ((), None),
-    rootfs: str | None = None, linux: dict[str, Any],
+    rootfs: str | None = None, linux: dict[str, Any], rootless: bool = False,
 ) -> Plan:  # fmt: skip
     """The plan of a checked process; `differs` names the namespaces in which the container is not where the runtime is.
 
@@ -58,7 +58,7 @@ def compile_exec(
         plan.append(ops.no_new_privs("process.noNewPrivileges"))
     plan.append(ops.sync(SYNC_READY))
     plan += scheduled(process, linux)
-    plan += identity(process, seccomp=seccomp, setgroups=setgroups, last=[ops.release()])
+    plan += identity(process, seccomp=seccomp, setgroups=setgroups, last=[ops.release()], rootless=rootless)
     return Plan(plan, passed=(SLOT_PIDFD,), preserve=preserve)
 
 

@@ -254,8 +254,9 @@ def no_new_privs(at: str) -> Op:
     return Op(c.OP_NO_NEW_PRIVS, at)
 
 
-def seccomp(at: str, bpf: bytes, flags: int) -> Op:
-    return Op(c.OP_SECCOMP, at, (bpf,), (flags,))
+def seccomp(at: str, bpf: bytes, flags: int, *, dumpable: bool = False) -> Op:
+    """`dumpable`: for the moment in which an unprivileged runtime takes the listener."""
+    return Op(c.OP_SECCOMP, at, (bpf,), (flags, dumpable))
 
 
 def bounding(at: str, kept: int) -> Op:

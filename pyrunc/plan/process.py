@@ -60,12 +60,14 @@ def capability_mask(names: Sequence[str] | None) -> int:
 
 
 def identity(
-    process: dict[str, Any], *, seccomp: Filter | None, setgroups: bool, last: Sequence[Op], at: str = "process"
-) -> list[Op]:
+    process: dict[str, Any], *, seccomp: Filter | None, setgroups: bool, last: Sequence[Op], at: str = "process",
+    rootless: bool = False,
+) -> list[Op]:  # fmt: skip
     """From root of the container to its user, and up to execve(2).
 
     Without no_new_privs the filter needs CAP_SYS_ADMIN and is loaded while there is some; with it as late as can be
-    (runtime-spec, config-linux.md, seccomp). `last` is what stands between: waiting for `start`, its hooks.
+    (runtime-spec, config-linux.md, seccomp). `last` is what stands between: waiting for `start`, its hooks. A filter with a
+    listener comes before that, while the runtime is there to take it.
     """
     user = process.get("user") or {}
     uid, gid = user.get("uid") or 0, user.get("gid") or 0
@@ -75,7 +77,7 @@ def identity(
     env, need_home = environment(process)
     cwd = process["cwd"]
     path = next((entry[5:] for entry in env if entry.startswith("PATH=")), DEFAULT_PATH)
-    filters = [ops.seccomp("linux.seccomp", seccomp.bpf, seccomp.flags)] if seccomp else []
+    filters = [ops.seccomp("linux.seccomp", seccomp.bpf, seccomp.flags, dumpable=rootless)] if seccomp else []
 
     plan = [ops.own_stdio(uid)]
     if need_home:
@@ -91,8 +93,8 @@ def identity(
         sets = [capability_mask(caps.get(name)) for name in ("effective", "permitted", "inheritable", "ambient")]
         plan.append(ops.capabilities(f"{at}.capabilities", *sets))
     plan.append(ops.lookup(f"{at}.args[0]", process["args"][0], path))
-    plan += last
-    if no_new_privs:
-        plan += filters
+    if not no_new_privs:
+        filters = []
+    plan += [*filters, *last] if seccomp and seccomp.notifies else [*last, *filters]
     plan.append(ops.execute(f"{at}.args", process["args"], env))
     return plan

@@ -11,17 +11,30 @@ from pyrunc.plan import seccomp_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 
+NEW_LISTENER = 8  # SECCOMP_FILTER_FLAG_NEW_LISTENER
+NOTIFY = "SCMP_ACT_NOTIFY"
+ABOUT_LISTENER = ("listenerPath", "listenerMetadata")
+
+
 class Filter:
-    """``bpf`` is an array of struct sock_filter, ``flags`` the SECCOMP_FILTER_FLAG_* to load it with."""
+    """``bpf`` is an array of struct sock_filter, ``flags`` the SECCOMP_FILTER_FLAG_* to load it with. ``notifies``: loading
+    it gives a listener, for the agent at ``listenerPath``. ``unknown`` are system calls that were left out, as this host's
+    libseccomp does not know them; of a filter from the cache there are none to tell."""
 
-    __slots__ = ("bpf", "flags")
+    __slots__ = ("bpf", "flags", "unknown")
 
-    def __init__(self, bpf: bytes, flags: int) -> None:
+    def __init__(self, bpf: bytes, flags: int, unknown: Sequence[str] = ()) -> None:
         self.bpf = bpf
         self.flags = flags
+        self.unknown = unknown
+
+    @property
+    def notifies(self) -> bool:
+        return self.flags & NEW_LISTENER != 0
 
 
 def compile_seccomp(profile: dict[str, Any], *, cache_dir: str | None) -> Filter:
@@ -30,6 +43,7 @@ def compile_seccomp(profile: dict[str, Any], *, cache_dir: str | None) -> Filter
     `cache_dir` is made when it is absent (its parent is not); None compiles always. Raises ConfigError with every fault
     of the profile, and UnsupportedError for what this host's libseccomp or kernel, or this pyrunc, cannot do.
     """
+    profile = {name: value for name, value in profile.items() if name not in ABOUT_LISTENER}
     key = seccomp_cache.key_of(profile)
     if cache_dir is not None:
         cached = seccomp_cache.load(cache_dir, key)
@@ -44,4 +58,9 @@ def compile_seccomp(profile: dict[str, Any], *, cache_dir: str | None) -> Filter
     seccomp_bpf.check_length(bpf)
     if cache_dir is not None:
         seccomp_cache.store(cache_dir, key, bpf, flags, library)
-    return Filter(bpf, flags)
+    return Filter(bpf, flags, parsed.unknown)
+
+
+def notifies(profile: dict[str, Any] | None) -> bool:
+    """Whether a filter of this profile will have a listener."""
+    return any(rule["action"] == NOTIFY for rule in (profile or {}).get("syscalls") or ())

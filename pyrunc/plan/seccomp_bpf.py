@@ -10,7 +10,18 @@ from errno import EDOM, ENOENT, ENOSYS, ERANGE
 
 from pyrunc.errors import UnsupportedError, strerror
 from pyrunc.kernel import os
-from pyrunc.plan.seccomp_profile import ALLOW, ERRNO, FLAG_SPEC_ALLOW, FLAG_TSYNC, LOG, MEANINGLESS_FLAGS, ROOT, TRACE
+from pyrunc.plan.seccomp_profile import (
+    ALLOW,
+    ERRNO,
+    FLAG_NEW_LISTENER,
+    FLAG_SPEC_ALLOW,
+    FLAG_TSYNC,
+    FLAG_WAIT_KILLABLE_RECV,
+    LOG,
+    NOTIFY,
+    ROOT,
+    TRACE,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,21 +49,26 @@ DENY, PASS = -1, -2  # where to jump: the end of the prologue, or past it
 
 
 def load_flags(profile: Profile) -> int:
-    """The flags to load the filter with. Raises UnsupportedError where the kernel lacks one that the profile asks for."""
+    """The flags to load the filter with. Raises UnsupportedError where the kernel lacks one that the profile asks for.
+
+    The process that loads the filter has one thread, and only a filter with a listener may be killable while it waits.
+    """
     from pyrunc._shim import lib
 
+    listener = FLAG_NEW_LISTENER if any(rule.action == NOTIFY for rule in profile.rules) else 0
     if profile.flags is None:
-        return int(lib.shim_seccomp_flags(FLAG_SPEC_ALLOW))
-    wanted = 0
+        return listener | int(lib.shim_seccomp_flags(FLAG_SPEC_ALLOW))
+    wanted = listener
     for flag, path in profile.flags:
         if flag != FLAG_TSYNC and not lib.shim_seccomp_flags(flag):
             raise UnsupportedError(f"{path}: this kernel does not know the flag", config_path=path)
         wanted |= flag
-    return wanted & ~MEANINGLESS_FLAGS
+    return wanted & ~(FLAG_TSYNC if listener else FLAG_TSYNC | FLAG_WAIT_KILLABLE_RECV)
 
 
 def build(profile: Profile) -> tuple[bytes, str]:
-    """The program, and the path of the libseccomp that made it. Raises UnsupportedError."""
+    """The program, and the path of the libseccomp that made it; `profile` is told what that did not know. Raises
+    UnsupportedError."""
     from pyrunc._shim import ffi, lib
 
     request = _encode(profile)
@@ -63,6 +79,8 @@ def build(profile: Profile) -> tuple[bytes, str]:
         _too_long()
     if error:
         _explain(profile, report.stage, report.index, -error)
+    told = min(report.unknown_count, len(report.unknown))
+    profile.unknown = list(dict.fromkeys(profile.rules[report.unknown[i]].name for i in range(told)))
     newest = {report.arch[i]: report.last[i] for i in range(report.arch_count)}
     bpf = bytes(ffi.buffer(buffer, report.bpf_size))
     if profile.default_action not in (ALLOW, LOG, ERRNO | ENOSYS) and profile.default_action & ~0xFFFF != TRACE:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from errno import EPERM
 
-from pyrunc.errors import ConfigError, UnsupportedError
+from pyrunc.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ERRNO = 0x00050000
 TRACE = 0x7FF00000
 LOG = 0x7FFC0000
+NOTIFY = 0x7FC00000
 ALLOW = 0x7FFF0000
 ACTIONS = {
     "SCMP_ACT_KILL": 0,
@@ -28,10 +29,10 @@ ACTIONS = {
     "SCMP_ACT_TRAP": 0x00030000,
     "SCMP_ACT_ERRNO": ERRNO,
     "SCMP_ACT_TRACE": TRACE,
+    "SCMP_ACT_NOTIFY": NOTIFY,
     "SCMP_ACT_LOG": LOG,
     "SCMP_ACT_ALLOW": ALLOW,
 }
-NOTIFY = "SCMP_ACT_NOTIFY"
 CARRIED_MAX = {ERRNO: 4094, TRACE: 0xFFFF}
 """The actions that carry a number, and the greatest one: an errno is below MAX_ERRNO, or libseccomp refuses it."""
 
@@ -53,16 +54,13 @@ ARCHITECTURES = {
 }
 """As libseccomp names them, seccomp_arch_add(3)."""
 
-FLAG_TSYNC, FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_WAIT_KILLABLE_RECV = 1, 2, 4, 32
+FLAG_TSYNC, FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_NEW_LISTENER, FLAG_WAIT_KILLABLE_RECV = 1, 2, 4, 8, 32
 FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": FLAG_TSYNC,
     "SECCOMP_FILTER_FLAG_LOG": FLAG_LOG,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": FLAG_SPEC_ALLOW,
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": FLAG_WAIT_KILLABLE_RECV,
 }
-MEANINGLESS_FLAGS = FLAG_TSYNC | FLAG_WAIT_KILLABLE_RECV
-"""The process that loads the filter has one thread; and only a filter with a listener may be killable while it waits."""
-
 ROOT = "linux.seccomp"
 
 
@@ -79,12 +77,14 @@ class Rule:
 
 
 class Profile:
-    """The profile in libseccomp's terms. Raises ConfigError with every fault, or UnsupportedError for a notify action.
+    """The profile in libseccomp's terms. Raises ConfigError with every fault. What must be right on every start of a container,
+    listenerPath and the actions that need it, is for config/rules to say.
 
     Architectures and flags stand with their config paths; ``flags`` is None where the config leaves the choice to us.
+    ``unknown`` are names that libseccomp did not know when it compiled the profile, and left out.
     """
 
-    __slots__ = ("architectures", "default_action", "faults", "flags", "rules")
+    __slots__ = ("architectures", "default_action", "faults", "flags", "rules", "unknown")
 
     def __init__(self, profile: dict[str, Any]) -> None:
         self.faults: list[tuple[str, str]] = []
@@ -95,9 +95,8 @@ class Profile:
         self.flags: list[tuple[int, str]] | None = None
         if profile.get("flags") is not None:
             self.flags = [(self._choice(name, FLAGS, 0, path), path) for name, path in self._items(profile, "flags", ROOT)]
-        if profile.get("listenerMetadata") and not profile.get("listenerPath"):
-            self.faults.append((f"{ROOT}.listenerMetadata", "is of no use without listenerPath"))
         self.rules: list[Rule] = []
+        self.unknown: list[str] = []
         for position, (entry, path) in enumerate(self._items(profile, "syscalls", ROOT)):
             if isinstance(entry, dict):
                 self._entry(entry, path, position)
@@ -136,9 +135,6 @@ class Profile:
 
     def _action(self, node: dict[str, Any], key: str, carried_key: str, path: str) -> int:
         name, carried = node.get(key), node.get(carried_key)
-        if name == NOTIFY:
-            at = f"{path}.{key}"
-            raise UnsupportedError(f"{at}: seccomp notify is not supported yet", config_path=at)
         action = self._choice(name, ACTIONS, -1, f"{path}.{key}")
         if action in CARRIED_MAX:
             return action | (EPERM if carried is None else self._number(carried, CARRIED_MAX[action], f"{path}.{carried_key}"))

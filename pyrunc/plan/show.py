@@ -7,6 +7,7 @@ from errno import EPERM
 from pyrunc.config.names import CAPABILITIES, NAMESPACES
 from pyrunc.errors import ExecutableError, HookError, SetupError, strerror
 from pyrunc.plan import opcodes as c
+from pyrunc.plan.seccomp import NEW_LISTENER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -208,7 +209,8 @@ DESCRIPTIONS: dict[int, Callable[[Op], str]] = {
     c.OP_DOMAINNAME: lambda op: f"set domainname {op.text(0)}",
     c.OP_SYSCTL: lambda op: f"set sysctl {op.text(0)} to {op.text(1)}",
     c.OP_NO_NEW_PRIVS: lambda op: "set no_new_privs",
-    c.OP_SECCOMP: lambda op: f"load seccomp filter of {len(op.strings[0] or b'') // 8} instructions, flags {op.value(0):#x}",
+    c.OP_SECCOMP: lambda op: f"load seccomp filter of {len(op.strings[0] or b'') // 8} instructions, flags {op.value(0):#x}"
+    + (", whose listener the runtime takes" if op.value(0) & NEW_LISTENER else ""),
     c.OP_BOUNDING: lambda op: f"drop bounding capabilities other than {_caps(op.value(0))}",
     c.OP_CHDIR: lambda op: f"change directory to {op.text(0)}" + (" as the user, if not done" if op.value(0) else ""),
     c.OP_USER: _user,

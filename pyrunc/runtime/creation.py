@@ -16,7 +16,7 @@ from pyrunc.launch.child import Child, KilledInSetup
 from pyrunc.plan.opcodes import SYNC_CGROUP, SYNC_HOOKS, SYNC_MAPS, SYNC_READY
 from pyrunc.runtime.bundle import Bundle, Options, select_manager
 from pyrunc.runtime.hoststate import hook_state
-from pyrunc.runtime.process import CONFIG_COPY, hand_over, send_console, set_rlimits, write_pid
+from pyrunc.runtime.process import CONFIG_COPY, give_listener, hand_over, send_console, set_rlimits, write_pid
 from pyrunc.state.record import Record
 from pyrunc.state.status import CREATED
 from pyrunc.state.store import Store
@@ -119,7 +119,7 @@ class Creation:
                 }
                 if not (self.bundle.rootless or self.manager.wants_process):
                     self._make_cgroups()  # while the child makes its namespaces
-                child.converse(answers, self._take_console, self._meanwhile)
+                child.converse(answers, self._take_console, self._meanwhile, self._give_listener)
                 if self.options.pidfd_socket:
                     self._send_pidfd(child.pid)
                 if self.options.pid_file:
@@ -193,6 +193,9 @@ class Creation:
 
             self.console = master
             copy_size(master)  # the program may ask for it at once
+
+    def _give_listener(self, pid: int, listener: int) -> None:
+        give_listener(self.bundle.linux["seccomp"], self.record, "creating", pid, listener)
 
     def _send_pidfd(self, pid: int) -> None:
         fd = os.pidfd_open(pid)

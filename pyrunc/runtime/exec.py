@@ -14,6 +14,7 @@ from pyrunc.runtime.kill import open_init
 from pyrunc.runtime.process import (
     CONFIG_COPY,
     check_console,
+    give_listener,
     hand_over,
     inherited_fds,
     seccomp_filter,
@@ -27,6 +28,7 @@ from pyrunc.state.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pyrunc.log import Context
@@ -174,9 +176,11 @@ class Execution:
                 cgroup_entry=((), None) if self._moved(differing) else self.manager.entry(),
                 linux=self.config.get("linux") or {},
                 rootfs=None if "mount" in self.record.namespaces else self.record.rootfs,
+                rootless=self.record.rootless,
             )
             with Child(plan, (pidfd,)) as child:
-                child.converse({SYNC_CGROUP: self._join, SYNC_READY: self._ready}, self._take_console)
+                answers: dict[int, Callable[[int], None]] = {SYNC_CGROUP: self._join, SYNC_READY: self._ready}
+                child.converse(answers, self._take_console, on_listener=self._give_listener)
                 if pidfd_socket:
                     self._send_pidfd(pidfd_socket, child.pid)
                 if pid_file:
@@ -241,6 +245,9 @@ class Execution:
 
             self.console = master
             copy_size(master)  # the program may ask for it at once
+
+    def _give_listener(self, pid: int, listener: int) -> None:
+        give_listener(self.config["linux"]["seccomp"], self.record, "running", pid, listener)
 
     def _send_pidfd(self, path: str, pid: int) -> None:
         fd = os.pidfd_open(pid)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pyrunc.log import Context
     from pyrunc.plan.seccomp import Filter
+    from pyrunc.state.record import Record
 
 CONFIG_COPY = "config.json"
 """In the container's directory: later edits of the bundle's own have no effect (runtime-spec, lifecycle, step 2)."""
@@ -27,7 +28,30 @@ def seccomp_filter(ctx: Context, linux: dict[str, Any]) -> Filter | None:
     from pyrunc.plan.seccomp import compile_seccomp
 
     cache = os.path.join(ctx.root, CACHE)
-    return compile_seccomp(linux["seccomp"], cache_dir=cache if os.path.isdir(ctx.root) else None)
+    compiled = compile_seccomp(linux["seccomp"], cache_dir=cache if os.path.isdir(ctx.root) else None)
+    if compiled.unknown:
+        ctx.log.debug(f"linux.seccomp: libseccomp does not know, and leaves out: {', '.join(compiled.unknown)}")
+    return compiled
+
+
+def give_listener(profile: dict[str, Any], record: Record, status: str, pid: int, listener: int) -> None:
+    """Hand a filter's listener to the agent, with the container process state (runtime-spec, config-linux.md, seccomp): `pid`
+    is that of the process, the state within, of this `status`, that of the container. Raises KernelError."""
+    from pyrunc.kernel.json import dumps
+    from pyrunc.runtime.hoststate import hook_state
+
+    about = {"ociVersion": record.oci_version, "fds": ["seccompFd"], "pid": pid}
+    if profile.get("listenerMetadata"):
+        about["metadata"] = profile["listenerMetadata"]
+    state = hook_state(record, status, record.pid)
+    payload = dumps(about)[:-1].encode() + b',"state":' + state + b"}"
+    at, path = "linux.seccomp.listenerPath", profile["listenerPath"]
+    try:
+        sys.hand_over(path, payload, listener)
+    except OSError as error:
+        raise KernelError.of(f"{at}: send the filter's listener to the agent at {path}", error, config_path=at) from error
+    finally:
+        os.close(listener)
 
 
 def inherited_fds() -> int:

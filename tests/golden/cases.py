@@ -17,13 +17,14 @@ from pyrunc.plan.container import compile_container
 from pyrunc.plan.encode import Plan
 from pyrunc.plan.facts import Host, Request
 from pyrunc.plan.further import compile_exec
-from pyrunc.plan.seccomp import Filter
+from pyrunc.plan.seccomp import NEW_LISTENER, Filter
 from tests.golden.heavy import docker_like
 
 Config = dict[str, Any]
 Case = Callable[[], Plan]
 
 FILTER = Filter(bytes(8 * 12), 0)
+NOTIFYING = Filter(bytes(8 * 12), NEW_LISTENER)
 STATE = '{"ociVersion":"1.3.0","id":"c1","status":"%s","pid":', ',"bundle":"/bundle"}'
 
 V1 = Layout([
@@ -418,6 +419,20 @@ def preserved_fds() -> Plan:
     return container(minimal(), preserve=3)
 
 
+@case
+def seccomp_notify_late() -> Plan:
+    """Before the wait for `start`, while there is somebody to take the listener."""
+    hooks = {"startContainer": [{"path": "/h"}]}
+    return container(minimal(process=process(noNewPrivileges=True), hooks=hooks), seccomp=NOTIFYING)
+
+
+@case
+def seccomp_notify_rootless() -> Plan:
+    maps = [{"containerID": 0, "hostID": 1000, "size": 1}]
+    config = minimal(linux=linux("user", uidMappings=maps, gidMappings=maps))
+    return container(config, host=Host(rootless=True, single_map=True), seccomp=NOTIFYING)
+
+
 # --- exec --------------------------------------------------------------------------------------------------------------------
 
 
@@ -468,3 +483,8 @@ def exec_seccomp_early() -> Plan:
 @case
 def exec_seccomp_late() -> Plan:
     return further(process(noNewPrivileges=True), "mount", seccomp=FILTER)
+
+
+@case
+def exec_seccomp_notify() -> Plan:
+    return further(process(noNewPrivileges=True), "mount", seccomp=NOTIFYING)

@@ -55,7 +55,7 @@ SAMPLES: dict[Callable[..., Op], Op] = {
     ops.domainname: ops.domainname("domainname", "d"),
     ops.sysctl: ops.sysctl('linux.sysctl["net.a"]', "net/a", "1"),
     ops.no_new_privs: ops.no_new_privs("process.noNewPrivileges"),
-    ops.seccomp: ops.seccomp("linux.seccomp", bytes(16), 2),
+    ops.seccomp: ops.seccomp("linux.seccomp", bytes(16), 10, dumpable=True),
     ops.bounding: ops.bounding("process.capabilities.bounding", 1 << 40),
     ops.chdir: ops.chdir("process.cwd", "/", last=True),
     ops.user: ops.user("process.user", 1000, 100, [5, 0xFFFFFFFE], keep_caps=True),

@@ -54,6 +54,16 @@ def both(*changes: Callable[[Config], None]) -> Callable[[Config], None]:
     return change
 
 
+ARG = {"index": 0, "value": 0, "op": "SCMP_CMP_EQ"}
+
+
+def profile(**changes: object) -> dict[str, object]:
+    """A seccomp profile of one rule, with these properties of it or of the whole."""
+    rule = {name: changes.pop(name) for name in ("names", "action", "errnoRet", "args") if name in changes}
+    syscalls = [{"names": ["mkdir"], "action": "SCMP_ACT_LOG", **rule}]
+    return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": syscalls, **changes}
+
+
 def without(kind: str) -> Callable[[Config], None]:
     def change(config: Config) -> None:
         config["linux"]["namespaces"] = [entry for entry in config["linux"]["namespaces"] if entry["type"] != kind]
@@ -158,9 +168,24 @@ BAD: dict[str, tuple[Callable[[Config], None], str, str]] = {
     "resources-swap": (put("linux.resources.memory", {"limit": 2, "swap": 1}), "linux.resources.memory.swap", ""),
     "resources-access": (put("linux.resources.devices.+", {"allow": True}), "linux.resources.devices[", "access"),
     "seccomp-action": (put("linux.seccomp", {"defaultAction": "SCMP_ACT_X"}), "linux.seccomp.defaultAction", "SCMP_ACT_X"),
-    "seccomp-notify": (
-        put("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}), "seccomp.listenerPath", "not supported",
+    "seccomp-errno": (put("linux.seccomp", profile(action="SCMP_ACT_KILL", errnoRet=1)), "syscalls[0].errnoRet", "cannot carry"),
+    "seccomp-default-errno": (put("linux.seccomp", profile(defaultErrnoRet=1)), "linux.seccomp.defaultErrnoRet", "cannot carry"),
+    "seccomp-errno-too-large": (put("linux.seccomp", profile(action="SCMP_ACT_ERRNO", errnoRet=4095)), "[0].errnoRet", "4094"),
+    "seccomp-operator": (put("linux.seccomp", profile(args=[{**ARG, "op": "SCMP_CMP_X"}])), "syscalls[0].args[0].op", "CMP_X"),
+    "seccomp-index": (put("linux.seccomp", profile(args=[{**ARG, "index": 6}])), "syscalls[0].args[0].index", "0 to 5"),
+    "seccomp-names": (put("linux.seccomp", profile(names=[])), "syscalls[0].names", ""),
+    "seccomp-architecture": (put("linux.seccomp", profile(architectures=["SCMP_ARCH_Z80"])), "architectures[0]", "Z80"),
+    "seccomp-flag": (put("linux.seccomp", profile(flags=["X"])), "linux.seccomp.flags[0]", "X"),
+    "seccomp-metadata": (put("linux.seccomp", profile(listenerMetadata="x")), "seccomp.listenerMetadata", "without listenerPath"),
+    "seccomp-listener-relative": (put("linux.seccomp", profile(listenerPath="x")), "seccomp.listenerPath", "absolute"),
+    "seccomp-no-listener": (put("linux.seccomp", profile(action="SCMP_ACT_NOTIFY")), "syscalls[0].action", "listenerPath"),
+    "seccomp-no-agent": (
+        put("linux.seccomp", profile(action="SCMP_ACT_NOTIFY", listenerPath="/no/agent")), "seccomp.listenerPath", "no such file",
     ),
+    "seccomp-notify-write": (
+        put("linux.seccomp", profile(names=["write"], action="SCMP_ACT_NOTIFY", listenerPath="/x")), "syscalls[0].names", "write",
+    ),
+    "seccomp-notify-default": (put("linux.seccomp", {"defaultAction": "SCMP_ACT_NOTIFY"}), "seccomp.defaultAction", "default"),
     "intel-rdt": (put("linux.intelRdt", {"closID": "x"}), "linux.intelRdt", "not supported"),
     "net-devices": (put("linux.netDevices", {"eth0": {}}), "linux.netDevices", "not supported"),
     "personality": (put("linux.personality", {"domain": "LINUX64"}), "linux.personality.domain", "LINUX64"),

@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import struct
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -236,7 +237,11 @@ class Init:
 
     @property
     def step(self) -> int:
-        return int.from_bytes(self.page[:4], "little" if struct.pack("=H", 1)[0] else "big")
+        return self.word(0)
+
+    def word(self, offset: int) -> int:
+        """A word of the step page."""
+        return int.from_bytes(self.page[offset : offset + 4], sys.byteorder)
 
     def receive(self) -> Message | None:
         """The next message, None when there will be no more."""
@@ -299,6 +304,8 @@ class Init:
                 todo(self)
             if message.kind == c.MSG_SYNC:
                 self.answer(message, maps)
+            elif message.kind == c.MSG_LISTENER:
+                self.page[c.PLAN_STEP_TAKEN] = 1
         status = self.wait()
         return Outcome(status, self.messages, self.step, self.printed(1), self.printed(2))
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
 import os
+import select
 import stat
 import struct
 import subprocess
@@ -18,10 +21,13 @@ from tests.native.plan_harness import (
     NEWUSER,
     NEWUTS,
     SETHOSTNAME,
+    Init,
     Outcome,
     c,
     command,
+    encode,
     errno_filter,
+    eventually,
     host,
     op,
     prelude,
@@ -121,6 +127,43 @@ def test_seccomp(go: Go) -> None:
     assert "sethostname: Too many links" in got.err and status(got.out)["Seccomp_filters"] == "1"
     ops = [op("UNSHARE", v=[NEWUTS]), load, op("HOSTNAME", "name")]
     go(ops).bad(ops, "HOSTNAME", "SETHOSTNAME", errno.EMLINK)
+
+
+def notify_filter(number: int) -> bytes:
+    """The same as errno_filter(), for SECCOMP_RET_USER_NOTIF."""
+    refused, notified = (struct.pack("=HBBI", 0x06, 0, 0, action) for action in (0x50000, 0x7FC00000))
+    return errno_filter(number, 0).replace(refused, notified)
+
+
+@pytest.mark.parametrize("dumpable", [0, 1])
+def test_a_listener_is_there_until_it_is_taken(init: int, dumpable: int) -> None:
+    """Told by the step page alone: not even the announced close(2) is tried before it is ours."""
+    ops = [op("UNSHARE", v=[NEWUTS]), op("SECCOMP", notify_filter(SETHOSTNAME), v=[8, dumpable]), op("HOSTNAME", "n"), op("WAIT")]
+    with Init(init, encode(ops, parent=os.getpid())) as child:
+        child.until(c.MSG_LISTENER)
+        assert eventually(lambda: child.word(c.PLAN_STEP_LISTENER), 20)
+        number = child.word(c.PLAN_STEP_LISTENER) - 1
+        assert os.readlink(f"/proc/{child.pid}/fd/{number}") == "anon_inode:seccomp notify"
+        process = os.pidfd_open(child.pid)
+        listener = ctypes.CDLL(None, use_errno=True).syscall(438, process, number, 0)  # pidfd_getfd
+        os.close(process)
+        assert listener >= 0, os.strerror(ctypes.get_errno())
+        child.page[c.PLAN_STEP_TAKEN] = 1
+        assert select.select([listener], [], [], 20)[0], "sethostname was not notified"
+        raw = fcntl.ioctl(listener, 0xC0502100, bytes(80))  # SECCOMP_IOCTL_NOTIF_RECV
+        assert struct.unpack_from("=I", raw, 16)[0] == SETHOSTNAME
+        assert not os.path.exists(f"/proc/{child.pid}/fd/{number}")
+        assert status(Path(f"/proc/{child.pid}/status").read_text())["Seccomp_filters"] == "1"
+        fcntl.ioctl(listener, 0xC0182101, raw[:8] + struct.pack("=qiI", 0, -errno.EMLINK, 0))  # SECCOMP_IOCTL_NOTIF_SEND
+        error = child.until(c.MSG_ERROR)
+        assert (error.op, error.error) == (2, errno.EMLINK)
+        os.close(listener)
+        assert child.wait() == 1
+
+
+def test_a_filter_that_cannot_be_loaded_gives_no_listener(go: Go) -> None:
+    ops = [op("SECCOMP", b"\xff" * 8, v=[8])]
+    go(ops).bad(ops, "SECCOMP", "LOADSECCOMP", errno.EINVAL)
 
 
 def test_seccomp_refusals(go: Go) -> None:

@@ -392,7 +392,26 @@ BAD |= {
     "access-minor": access("must be -1 (any)", "minor", type="c", minor=-2),
 }
 
-SECCOMP = {"defaultAction": "SCMP_ACT_ALLOW"}
+
+
+def seccomp(text: str, where: str, *rules: tuple[str, str], default: str = "ALLOW", **more: Any) -> tuple[Change, str, str]:
+    """A profile of one rule for each (name, action)."""
+    syscalls = [{"names": ["read", name], "action": f"SCMP_ACT_{action}"} for name, action in rules]
+    profile = {"defaultAction": f"SCMP_ACT_{default}", "syscalls": syscalls, **more}
+    return {"linux.seccomp": profile}, f"linux.seccomp.{where}", text
+
+
+AGENT = {"listenerPath": "/run/agent"}
+NOTIFY = ("mkdir", "NOTIFY")
+BAD |= {
+    "listener-relative": seccomp("absolute", "listenerPath", NOTIFY, listenerPath="run/agent"),
+    "listener-abstract": seccomp("absolute", "listenerPath", NOTIFY, listenerPath="@agent"),
+    "listener-nul": seccomp("NUL", "listenerPath", NOTIFY, listenerPath="/a\0b"),
+    "listener-metadata-alone": seccomp("without listenerPath", "listenerMetadata", listenerMetadata="x"),
+    "listener-missing": seccomp("needs listenerPath", "syscalls[1].action", ("kill", "LOG"), NOTIFY),
+    "notify-default": seccomp("cannot be used as default action", "defaultAction", default="NOTIFY", **AGENT),
+    "notify-write": seccomp("cannot be used for the write syscall", "syscalls[0].names", ("write", "NOTIFY"), **AGENT),
+}
 BAD |= {
     f"unsupported-{name}": (change, path, UNSUPPORTED)
     for name, change, path in (
@@ -401,18 +420,6 @@ BAD |= {
         ("mount-label", {"linux.mountLabel": "x"}, "linux.mountLabel"),
         ("net-devices", {"linux.netDevices": {"eth0": {}}}, "linux.netDevices"),
         ("rdt", {"linux.intelRdt": {}}, "linux.intelRdt"),
-        ("listener", {"linux.seccomp": {**SECCOMP, "listenerPath": "/x"}}, "linux.seccomp.listenerPath"),
-        ("notify-default", {"linux.seccomp": {"defaultAction": "SCMP_ACT_NOTIFY"}}, "linux.seccomp.defaultAction"),
-        (
-            "notify",
-            {
-                "linux.seccomp": {
-                    **SECCOMP,
-                    "syscalls": [{"names": ["a"], "action": "SCMP_ACT_LOG"}, {"names": ["b"], "action": "SCMP_ACT_NOTIFY"}],
-                }
-            },
-            "linux.seccomp.syscalls[1].action",
-        ),
         ("idmap", {**MAPPED, **bind("bind", "idmap")}, "mounts[0].options"),
     )
 }

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIM = ROOT / "native" / "shim"
 CONFIGS = ROOT.parent / "shared" / "configs"
 
+NOTIFY = 0x7FC00000
 KILL, KILL_PROCESS, TRAP, ERRNO, TRACE, LOG, ALLOW = 0, 0x80000000, 0x30000, 0x50000, 0x7FF00000, 0x7FFC0000, 0x7FFF0000
 EPERM, ENOSYS = ERRNO | errno.EPERM, ERRNO | errno.ENOSYS
 X86_64, X86, X32_BIT = 0xC000003E, 0x40000003, 0x40000000
@@ -469,6 +470,14 @@ def test_the_prologue_alone(newest):
     assert run(bpf, 700, arch=1) == ALLOW
 
 
+NOTIFIED = {"syscalls": [{"names": ["mkdirat"], "action": "SCMP_ACT_NOTIFY"}]}
+
+
+def test_notify_is_an_action_as_others():
+    bpf = bpf_of({"defaultAction": "SCMP_ACT_ALLOW", **NOTIFIED})
+    assert [run(bpf, number_of(name)) for name in ("mkdirat", "read")] == [NOTIFY, ALLOW]
+
+
 # --- architectures, flags, actions ----------------------------------------------------------------------------------
 
 
@@ -503,10 +512,15 @@ def test_another_architecture_is_killed():
         ({"flags": ["SECCOMP_FILTER_FLAG_LOG"]}, 2),
         ({"flags": ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_LOG"]}, 6),
         ({"flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}, 0),
+        (NOTIFIED, 8 | 4),
+        ({**NOTIFIED, "flags": []}, 8),
+        ({**NOTIFIED, "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", "SECCOMP_FILTER_FLAG_TSYNC"]}, 8 | 32),
     ],
 )
 def test_flags(flags, expected):
-    assert compile_seccomp(deny_all_but(**flags), cache_dir=None).flags == expected
+    compiled = compile_seccomp({**deny_all_but(), **flags}, cache_dir=None)
+    assert compiled.flags == expected
+    assert compiled.notifies is ("syscalls" in flags)
 
 
 def test_flags_on_a_kernel_without_them(monkeypatch):
@@ -550,6 +564,14 @@ def real_names() -> list[str]:
 
 
 # --- what libseccomp or this host cannot do -----------------------------------------------------------------------------
+
+
+def test_what_is_left_out_is_told():
+    many = [f"no_such_{i}" for i in range(99)]
+    profile = deny_all_but(allow("read", "no_such_a"), allow("no_such_b", "no_such_a"), allow(*many))
+    unknown = compile_seccomp(profile, cache_dir=None).unknown
+    assert unknown[:3] == ["no_such_a", "no_such_b", "no_such_0"] and 60 < len(unknown) < 66
+    assert list(compile_seccomp(deny_all_but(allow("read")), cache_dir=None).unknown) == []
 
 
 @pytest.mark.parametrize("name", ["no_such_syscall", "", "read\0", "r\u00e9ad", "\udcff", "x" * 100_000])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyrunc.errors import ConfigError, UnsupportedError
+from pyrunc.errors import ConfigError
 from pyrunc.plan.seccomp_profile import Profile
 
 
@@ -33,7 +33,10 @@ MALFORMED = [
     (deny_all_but(architectures="SCMP_ARCH_X86"), "architectures: must be an array"),
     (deny_all_but(flags=["SECCOMP_FILTER_FLAG_LOG", "X"]), "flags[1]: unknown value 'X'"),
     (deny_all_but(flags={}), "flags: must be an array"),
-    (deny_all_but(listenerMetadata="x"), "listenerMetadata: is of no use without listenerPath"),
+    (
+        deny_all_but({"names": ["read"], "action": "SCMP_ACT_NOTIFY", "errnoRet": 1}),
+        "syscalls[0].errnoRet: SCMP_ACT_NOTIFY cannot carry an errno",
+    ),
     (deny_all_but("read"), "syscalls[0]: must be an object"),
     (deny_all_but(allow()), "syscalls[0].names: must name at least one system call"),
     (deny_all_but(allow(5)), "syscalls[0].names[0]: must be a string"),
@@ -67,20 +70,6 @@ def test_all_faults_are_told_together():
     with pytest.raises(ConfigError) as caught:
         Profile({"defaultAction": "X", "flags": ["Y"], "syscalls": [{"names": [], "action": "Z"}]})
     assert len(caught.value.faults) == 4
-
-
-@pytest.mark.parametrize(
-    ("profile", "path"),
-    [
-        ({"defaultAction": "SCMP_ACT_NOTIFY"}, "linux.seccomp.defaultAction"),
-        (deny_all_but(allow("read"), {"names": ["kill"], "action": "SCMP_ACT_NOTIFY"}), "linux.seccomp.syscalls[1].action"),
-    ],
-)
-def test_notify_is_refused_and_not_dropped(profile, path):
-    with pytest.raises(UnsupportedError) as caught:
-        Profile(profile)
-    assert caught.value.message == f"{path}: seccomp notify is not supported yet"
-    assert caught.value.config_path == path
 
 
 def test_null_and_absent_are_the_same():

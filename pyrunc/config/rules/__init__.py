@@ -91,13 +91,6 @@ def unsupported(config: dict[str, Any]) -> Faults:
         options = mount.get("options") or ()
         if "idmap" in options or "ridmap" in options:
             found.append(f"mounts[{i}].options")
-    seccomp = linux.get("seccomp") or {}
-    found += ["linux.seccomp." + name for name in ("listenerPath", "listenerMetadata") if seccomp.get(name)]
-    if seccomp.get("defaultAction") == "SCMP_ACT_NOTIFY":
-        found.append("linux.seccomp.defaultAction")
-    for i, rule in enumerate(seccomp.get("syscalls") or ()):
-        if rule["action"] == "SCMP_ACT_NOTIFY":
-            found.append(f"linux.seccomp.syscalls[{i}].action")
     return [(path, UNSUPPORTED) for path in found]
 
 

@@ -15,6 +15,7 @@ ID_MAX = 0xFFFFFFFF  # never mapped: it is (uid_t) -1, "no change" to chown(2) a
 MAP_LINES = 340  # user_namespaces(7), since Linux 4.15
 MAJOR_MAX, MINOR_MAX = 0xFFF, 0xFFFFF  # the kernel's dev_t has 12 and 20 bits; mknod(2) drops the rest in silence
 
+NOTIFY = "SCMP_ACT_NOTIFY"
 PROPAGATIONS = ("private", "shared", "slave", "unbindable", "rprivate", "rshared", "rslave", "runbindable")
 
 IPC_SYSCTLS = frozenset(
@@ -46,6 +47,8 @@ def linux_rules(faults: Faults, linux: dict[str, Any], namespaces: dict[str, str
         _scheduling(faults, linux)
     if resources := linux.get("resources"):
         resource_rules(faults, resources)
+    if seccomp := linux.get("seccomp"):
+        _listener(faults, seccomp)
 
 
 def _scheduling(faults: Faults, linux: dict[str, Any]) -> None:
@@ -113,6 +116,26 @@ def _time_offsets(faults: Faults, offsets: dict[str, Any], namespaces: dict[str,
         nanosecs = (offsets.get(clock) or {}).get("nanosecs") or 0
         if nanosecs > 999_999_999:
             faults.append((f"linux.timeOffsets.{clock}.nanosecs", f"must be below a second, is {nanosecs}"))
+
+
+def _listener(faults: Faults, seccomp: dict[str, Any]) -> None:
+    """Rules for seccomp's NOTIFY and the agent it needs; the rest of a profile is checked where it is compiled.
+
+    To notify of write(2), or of all calls, is what runc cannot do; a profile that it refuses shall not run here alone.
+    """
+    at, path = "linux.seccomp.listenerPath", seccomp.get("listenerPath")
+    if path:
+        check_absolute(faults, at, path)
+    if seccomp.get("listenerMetadata") and not path:
+        faults.append(("linux.seccomp.listenerMetadata", "must not be set without listenerPath"))
+    if seccomp["defaultAction"] == NOTIFY:
+        faults.append(("linux.seccomp.defaultAction", f"{NOTIFY} cannot be used as default action"))
+    for i, rule in enumerate(seccomp.get("syscalls") or ()):
+        if rule["action"] == NOTIFY:
+            if "write" in rule["names"]:
+                faults.append((f"linux.seccomp.syscalls[{i}].names", f"{NOTIFY} cannot be used for the write syscall"))
+            if not path:
+                faults.append((f"linux.seccomp.syscalls[{i}].action", f"{NOTIFY} needs listenerPath"))
 
 
 def _sysctls(faults: Faults, sysctls: dict[str, str], namespaces: dict[str, str]) -> None:
