@@ -1,40 +1,16 @@
-"""What callers must see, each scenario a function of an engine that raises AssertionError; its docstring is its title."""
+"""What podman and Docker must both do."""
 
 from __future__ import annotations
 
 import os
-import signal
 import time
-from collections.abc import Callable
 from typing import Any
 
-from conformance.callers.engines import Cli, Containerd, Docker, Podman
+from conformance.callers.engines import Cli, Docker
 from conformance.callers.process import Turn
-
-Scenario = Callable[[Any], None]
-SCENARIOS: dict[str, list[Scenario]] = {"podman": [], "containerd": [], "docker": []}
-
-LOOP = "trap 'echo term; exit 3' TERM; trap 'echo usr1' USR1; echo up; while :; do sleep 0.05; done"
-SIZE = 'until [ "$(stty size 2>/dev/null)" = "{} {}" ]; do sleep 0.05; done; '
-LINE = "read line; echo got $line; exit 9"
-READ = "tty; " + SIZE.format(33, 90) + "echo rea''dy; " + LINE
-RESIZED = "tty; " + SIZE.format(33, 90) + "echo rea''dy; " + SIZE.format(40, 100) + "echo resi''zed; " + LINE
-LIMITS_V1 = ("memory/memory.limit_in_bytes", "pids/pids.max", "cpu/cpu.cfs_quota_us")
-
-
-def on(*engines: str) -> Callable[[Scenario], Scenario]:
-    def add(scenario: Scenario) -> Scenario:
-        for engine in engines:
-            SCENARIOS[engine].append(scenario)
-        return scenario
-
-    return add
-
+from conformance.callers.scenarios.table import LIMITS_V1, LOOP, READ, RESIZED, on
 
 both = on("podman", "docker")
-podman = on("podman")
-containerd = on("containerd")
-docker = on("docker")
 
 
 @both
@@ -89,20 +65,6 @@ def directory_as_command(engine: Cli) -> None:
     """run: a directory or a plain file as command is 126"""
     engine.run("/etc", status=126).says("/etc", "permission denied")
     engine.run("/etc/passwd", status=126).says("/etc/passwd", "permission denied")
-
-
-@podman
-def without_json_log(engine: Podman) -> None:
-    """run: the same errors without a JSON log"""
-    engine.json = False
-    try:
-        engine.run("/no/such/command", status=127).says("no such file or directory")
-        engine.run("/etc", status=126).says("permission denied")
-        engine.run("sh", "-c", "echo out; exit 7", status=7).prints("out")
-        with engine.container("sleep", "100") as name:
-            engine("exec", name, "/no/such", status=127).says("no such file or directory")
-    finally:
-        engine.json = True
 
 
 @both
@@ -219,25 +181,6 @@ def execute_tty(engine: Cli) -> None:
         result.says("/dev/pts/", "got hello")
 
 
-@podman
-def execute_missing(engine: Podman) -> None:
-    """exec: a missing command is 127, a directory 126"""
-    with engine.container("sleep", "100") as name:
-        engine("exec", name, "/no/such", status=127).says("/no/such", "no such file or directory")
-        engine("exec", name, "/etc", status=126).says("/etc", "permission denied")
-        engine("exec", name, "echo", "alive").prints("alive")
-
-
-@docker
-def execute_missing_in_docker(engine: Docker) -> None:
-    """exec: a missing command is told"""
-    with engine.container("sleep", "100") as name:
-        # 20.10 answers 126 to any failure to start an exec, later engines 127 to this one.
-        result = engine.sandbox.run(*engine.command(), "exec", name, "/no/such", env=engine.environment())
-        assert result.says("/no/such", "no such file or directory").status in (126, 127), result
-        engine("exec", name, "echo", "alive").prints("alive")
-
-
 @both
 def life(engine: Cli) -> None:
     """run -d, logs, kill -s, stop, wait, start again, kill, rm"""
@@ -294,145 +237,3 @@ def host_pids(engine: Cli) -> None:
 
 def pids_of(group: Any) -> list[str]:
     return str((group / "cgroup.procs").read_text()).split()
-
-
-@podman
-def created_by_init(engine: Podman) -> None:
-    """init without start, then rm: a container that waits"""
-    name = engine.name()
-    engine("create", "--name", name, *engine.COMMON, *engine.image(), "sleep", "100")
-    engine("init", name)
-    engine("inspect", "--format", "{{.State.Status}}", name).prints("initialized")
-    engine(*engine.REMOVE, name)
-
-
-@podman
-def state_asked(engine: Podman) -> None:
-    """kill when init has ended and conmon has not seen it: podman asks state"""
-    with engine.container("sleep", "100") as name:
-        conmon = int(engine("inspect", "--format", "{{.State.ConmonPid}}", name).out)
-        os.kill(conmon, signal.SIGSTOP)
-        try:
-            os.kill(engine.pid(name), signal.SIGKILL)
-            # podman 4.3.1 calls state without an environment, and with a stderr that nobody reads.
-            engine("kill", name, status=125).says("container not running", "container state improper: stopped")
-        finally:
-            os.kill(conmon, signal.SIGCONT)
-        engine("wait", name).prints("137")
-
-
-@podman
-def no_cgroups(engine: Podman) -> None:
-    """run --cgroups=disabled: it stays where podman is"""
-    common = [word for word in engine.COMMON if word not in ("--cgroup-parent", f"/{engine.sandbox.tag}")]
-    result = engine("run", "--rm", "--cgroups=disabled", *common, *engine.image(), "cat", "/proc/self/cgroup")
-    assert engine.sandbox.tag not in result.out and "libpod" not in result.out, result
-
-
-@docker
-def named_runtime(engine: Docker) -> None:
-    """run --runtime, and as the default runtime"""
-    engine.run("echo", "named", options=["--runtime", engine.runtime.name]).prints("named")
-    engine("info", "--format", "{{.DefaultRuntime}}").prints(engine.runtime.name)
-    with engine.container("sleep", "100") as name:
-        engine("inspect", "--format", "{{.HostConfig.Runtime}}", name).prints(engine.runtime.name)
-
-
-@docker
-def mismatched_volume(engine: Docker) -> None:
-    """run -v of a file onto a directory is told"""
-    options = ["-v", f"{engine.work}/docker.json:/tmp"]
-    result = engine.sandbox.run(*engine.command(), "run", "--rm", *options, *engine.image(), "true", env=engine.environment())
-    assert result.says("/tmp", "directory").status in (125, 126, 127), result
-
-
-@docker
-def restart(engine: Docker) -> None:
-    """restart, and stats of a running container"""
-    with engine.container("sh", "-c", LOOP) as name:
-        first = engine.pid(name)
-        engine("restart", "-t", "5", name)
-        assert engine.pid(name) != first
-        engine("stats", "--no-stream", "--format", "{{.PIDs}}", name)
-
-
-@containerd
-def run(engine: Containerd) -> None:
-    """run --rootfs: output, exit status, its cgroup"""
-    result = engine.run("/bin/sh", "-c", "echo hi; cat /proc/self/cgroup; exit 4", status=4)
-    assert result.out.startswith("hi\n") and f"/{engine.sandbox.tag}/c" in result.out, result
-
-
-@containerd
-def run_image(engine: Containerd) -> None:
-    """run of an imported image, with a memory limit"""
-    engine.load_image()
-    engine.run("/bin/sh", "-c", "cat /etc/group | head -1; exit 3", image=True, status=3).prints("root:x:0:")
-    with engine.container("/bin/sleep", "100", options=["--memory-limit", str(32 << 20)]) as name:
-        groups = [group for group in engine.sandbox.cgroups() if group.name == name]
-        files = [group / file for group in groups for file in ("memory.limit_in_bytes", "memory.max")]
-        assert [file.read_text().strip() for file in files if file.exists()] == [str(32 << 20)]
-
-
-@containerd
-def run_tty(engine: Containerd) -> None:
-    """run -t: the terminal and its size"""
-    name = engine.name()
-    turns: list[Turn] = [("ready", "hello\n")]
-    source = engine.from_rootfs()
-    result = engine.tty("run", "--rm", "-t", *source, name, "/bin/sh", "-c", READ, turns=turns, status=9)
-    result.says("/dev/pts/", "got hello")
-
-
-@containerd
-def run_missing(engine: Containerd) -> None:
-    """run: a missing command, a directory, with the runtime's own words"""
-    engine.run("/no/such", status=1).says('exec: "/no/such": stat /no/such: no such file or directory')
-    engine.run("nosuch", status=1).says('exec: "nosuch": executable file not found in $PATH')
-    engine.run("/etc", status=1).says('exec: "/etc"', "permission denied")
-    engine("container", "list", "--quiet").prints("")
-
-
-@containerd
-def task(engine: Containerd) -> None:
-    """run -d, tasks ls, metrics, exec, exec -t, kill, delete"""
-    with engine.container("/bin/sh", "-c", LOOP) as name:
-        listed = engine("task", "list").out.splitlines()[1].split()
-        assert (listed[0], listed[2], engine.records()) == (name, "RUNNING", [name]), listed
-        groups = [group for group in engine.sandbox.cgroups() if group.name == name]
-        assert groups and all(listed[1] in pids_of(group) for group in groups)
-        engine("task", "metrics", name).says("pids.current")
-        engine("task", "exec", "--exec-id", "e1", name, "/bin/sh", "-c", "echo in; exit 6", status=6).prints("in")
-        turns: list[Turn] = [("ready", "hello\n")]
-        result = engine.tty("task", "exec", "-t", "--exec-id", "e2", name, "/bin/sh", "-c", READ, turns=turns, status=9)
-        result.says("/dev/pts/", "got hello")
-        engine("task", "exec", "--exec-id", "e3", name, "/no/such", status=1).says("no such file or directory")
-        engine("task", "kill", "-s", "TERM", name)
-        ends(engine, name)
-        engine("task", "kill", "-s", "KILL", name, status=1).says("process already finished")
-        engine("task", "delete", name).says("exit code 3")
-        engine("run", "-d", *engine.from_rootfs(), other := engine.name(), "/bin/sleep", "100")
-        engine("task", "delete", other, status=1)  # refused while it runs
-        engine("task", "delete", "--force", other)
-        engine("container", "delete", other)
-        engine("task", "start", "-d", name)
-
-
-def ends(engine: Containerd, name: str) -> None:
-    end = time.monotonic() + 10
-    while name + " " in (text := engine("task", "list").out) and "STOPPED" not in text:
-        assert time.monotonic() < end, text
-        time.sleep(0.05)
-
-
-@containerd
-def shim_killed(engine: Containerd) -> None:
-    """a killed shim: containerd has the container deleted"""
-    with engine.container("/bin/sleep", "100") as name:
-        groups = [group for group in engine.sandbox.cgroups() if group.name == name]
-        (pid,) = pids_of(groups[0])
-        engine.kill_shim(name)
-        end = time.monotonic() + 10
-        while os.path.exists(f"/proc/{pid}") or engine.records():
-            assert time.monotonic() < end, (pid, engine.records())
-            time.sleep(0.05)
