@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import until
+
 RECEIVE, SEND, ID_VALID = 0xC0502100, 0xC0182101, 0x40082102  # SECCOMP_IOCTL_NOTIF_*, linux/seccomp.h
 NOTIFICATION = struct.Struct("=QIIiIQ6Q")
 ANSWER = struct.Struct("=QqiI")
@@ -27,13 +29,12 @@ Decide = Callable[[int, int, tuple[int, ...]], "int | None"]
 class Agent:
     """Use as a context: at its end it has let go of every listener, and with that the calls fail that still wait."""
 
-    def __init__(self, path: Path, decide: Decide, *, takers: int = 1000) -> None:
+    def __init__(self, path: Path, decide: Decide) -> None:
         self.path = path
         self.decide = decide
-        self.messages: list[dict[str, Any]] = []
+        self._messages: list[dict[str, Any]] = []
         self.calls: list[tuple[int, int]] = []
         self.faults: list[BaseException] = []
-        self._takers = takers
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         directory = os.open(path.parent, os.O_PATH)
         self._socket.bind(f"/proc/self/fd/{directory}/{path.name}")
@@ -52,6 +53,12 @@ class Agent:
         self.path.unlink()
         os.close(self._stop)
         assert not self.faults, self.faults
+
+    def messages(self, count: int) -> list[dict[str, Any]]:
+        """All that have come, which must be so many; the last may be on its way."""
+        until(lambda: len(self._messages) >= count or bool(self.faults), SECONDS, "no message came")
+        assert len(self._messages) == count and not self.faults
+        return self._messages
 
     def end(self) -> None:
         """Let go of the listeners, as an agent does that dies."""
@@ -94,7 +101,7 @@ class Agent:
                 data += more
         assert [(level, kind) for level, kind, _ in controls] == [(socket.SOL_SOCKET, socket.SCM_RIGHTS)]
         (listener,) = array.array("i", controls[0][2])
-        self.messages.append(json.loads(data))
+        self._messages.append(json.loads(data))
         return listener
 
     def _answer(self, listener: int) -> None:

@@ -55,7 +55,7 @@ def test_the_agent_decides(noted: Box, socket_path: Path, no_new_privs: bool, ui
     noted.process["user"] = {"uid": uid, "gid": uid}
     with Agent(socket_path, no_medium) as agent:
         assert "No medium found" in noted.sh("mkdir /tmp/x 2>&1 || :; test ! -e /tmp/x")
-    (message,) = agent.messages
+    (message,) = agent.messages(1)
     state = message.pop("state")
     pid = message.pop("pid")
     assert message == {"ociVersion": state["ociVersion"], "fds": ["seccompFd"], "metadata": 'of "this" \u00e9 container'}
@@ -89,14 +89,14 @@ def test_create_start_and_exec(noted: Box, socket_path: Path, tmp_path: Path) ->
     """Each process has a listener of its own; that of exec comes with its pid and with init's in the state."""
     with Agent(socket_path, no_medium) as agent:
         init = noted.up()
-        (message,) = agent.messages
+        (message,) = agent.messages(1)
         assert (message["pid"], message["state"]["pid"], message["state"]["status"]) == (init, init, "creating")
         pid_file = tmp_path / "pid"
         noted.exec("--detach", "--pid-file", pid_file, noted.id, "sleep", "1000", check=True)
-        message, further = agent.messages[1], int(pid_file.read_text())
+        message, further = agent.messages(2)[1], int(pid_file.read_text())
         assert (message["pid"], message["state"]["pid"], message["state"]["status"]) == (further, init, "running")
         assert "No medium found" in noted.ex("mkdir /tmp/x 2>&1 || :")
-        assert len(agent.messages) == 3
+        agent.messages(3)
         for pid in (init, further):
             assert not [fd for fd in os.listdir(f"/proc/{pid}/fd") if int(fd) > 2]
         noted.down()
@@ -210,7 +210,7 @@ def test_containers_that_differ_in_their_agent_share_a_filter(noted: Box, sessio
         noted.linux["seccomp"].update(listenerPath=str(path), listenerMetadata=str(number))
         with Agent(path, go_on) as agent:
             noted.sh("true")
-        assert agent.messages[0]["metadata"] == str(number)
+            assert agent.messages(1)[0]["metadata"] == str(number)
     assert len(list((noted.cli.root / "@cache").iterdir())) == 1
 
 
