@@ -29,6 +29,12 @@ class Disabled(Manager):
     def apply_devices(self, resources: dict[str, Any] | None) -> None:
         return
 
+    def stats(self) -> dict[str, Any]:
+        raise UnsupportedError("the container has no cgroups that could be asked", hint="it was made without a cgroup manager")
+
+    def watch_oom(self) -> None:
+        return None
+
     def oom_kills(self) -> int:
         return 0
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .change import Journal
     from .hierarchies import Layout
+    from .oom import Watch
     from .settings import Setting
     from .view import Leg
 
@@ -64,6 +65,14 @@ class Manager:
 
     def oom_kills(self) -> int:
         """How many processes the OOM killer took since the cgroup was made; 0 where the kernel does not count."""
+        raise NotImplementedError
+
+    def stats(self) -> dict[str, Any]:
+        """What the container uses, see `stats.whole`. Raises CgroupError, UnsupportedError where there is nothing to ask."""
+        raise NotImplementedError
+
+    def watch_oom(self) -> Watch | None:
+        """To be told of the OOM killer; None where the kernel does not tell."""
         raise NotImplementedError
 
     def _primary(self) -> str | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .change import Journal
+    from .oom import Watch
     from .settings import Setting
 
 DEVICES = "linux.resources.devices"
@@ -95,6 +96,19 @@ class V1(Manager):
             if name in self.paths:
                 return self.paths[name], name == UNIFIED
         return None
+
+    def stats(self) -> dict[str, Any]:
+        from .stats_v1 import stats
+
+        return stats(self.paths)
+
+    def watch_oom(self) -> Watch | None:
+        from .oom import Eventfd
+
+        try:
+            return Eventfd(self.paths["memory"])
+        except (KeyError, OSError):
+            return None
 
     def oom_kills(self) -> int:
         try:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from .oom import Watch
     from .settings import Setting
 
 
@@ -85,6 +86,19 @@ class V2(Manager):
 
     def _freezer_of(self) -> tuple[str, bool] | None:
         return (self.paths[""], True) if self.paths else None
+
+    def stats(self) -> dict[str, Any]:
+        from .stats_v2 import stats
+
+        return stats(self.paths.get(""))
+
+    def watch_oom(self) -> Watch | None:
+        from .oom import Counter
+
+        try:
+            return Counter(self.paths[""])
+        except (KeyError, OSError):
+            return None
 
     def oom_kills(self) -> int:
         try:

@@ -14,7 +14,7 @@ STDOUT = 1
 
 
 def json_text(value: object, indent: str = "", margin: str = "\n") -> str:
-    """`value`, of dict, list, str, int, bool and None, on one line or indented; keys keep their order.
+    """`value`, of dict, list, str, int, float, bool and None, on one line or indented; keys keep their order.
 
     TypeError for any other type. `margin` is the line break before the next member, used by the recursion.
     """
@@ -26,6 +26,8 @@ def json_text(value: object, indent: str = "", margin: str = "\n") -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
     inner = margin + indent
     if isinstance(value, dict):
         colon = ": " if indent else ":"
@@ -42,16 +44,18 @@ def table(rows: Sequence[Sequence[str]], *, minimum: int = 12, padding: int = 3)
     return "".join("".join(map(str.ljust, row, widths)) + row[-1] + "\n" for row in rows)
 
 
-def out(text: str) -> None:
-    """Write all of `text` to stdout. A reader that has gone (EPIPE) is no failure of ours; anything else is: KernelError."""
+def out(text: str) -> bool:
+    """Write all of `text` to stdout. A reader that has gone (EPIPE) is no failure of ours, but False; anything else is:
+    KernelError."""
     data = text.encode("utf-8", "surrogateescape")
     try:
         while data:
             data = data[os.write(STDOUT, data) :]
     except BrokenPipeError:
-        pass
+        return False
     except OSError as error:
         raise KernelError.of("write to standard output", error) from error
+    return True
 
 
 def _joined(brackets: str, members: list[str], indent: str, margin: str) -> str:

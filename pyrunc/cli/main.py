@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType, TracebackType
 
 COMMANDS = (
-    *("create", "delete", "exec", "help", "kill", "list", "pause", "plan", "ps", "resume", "run", "spec", "start"),
+    *("create", "delete", "events", "exec", "help", "kill", "list", "pause", "plan", "ps", "resume", "run", "spec", "start"),
     *("state", "update", "version"),
 )
 """Each is a module of this package with a ``COMMAND`` (its table) and ``execute(context, given) -> exit status``."""

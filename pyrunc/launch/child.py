@@ -24,6 +24,7 @@ and collected when anything goes wrong.
 
 from __future__ import annotations
 
+from errno import ENOMEM, EPIPE
 from sys import byteorder
 
 from pyrunc.errors import KernelError, PyruncError
@@ -238,6 +239,12 @@ def _not_understood() -> PyruncError:
     error = PyruncError("pyrunc-init sent a message that is not understood")
     error.stage = "setup"
     return error
+
+
+def perhaps_killed(error: PyruncError) -> bool:
+    """Whether the OOM killer can be the reason: SIGKILL without a word, or what a process says whose child was killed, or
+    that was denied the memory itself."""
+    return getattr(error, "signal", 0) == SIGKILL or (error.stage == "setup" and error.errno in (EPIPE, ENOMEM))
 
 
 class KilledInSetup(PyruncError):

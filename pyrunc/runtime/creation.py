@@ -12,7 +12,7 @@ from pyrunc.errors import HookError, PyruncError
 from pyrunc.kernel import os
 from pyrunc.kernel.files import write_new
 from pyrunc.kernel.proc import start_time
-from pyrunc.launch.child import Child, KilledInSetup
+from pyrunc.launch.child import Child, perhaps_killed
 from pyrunc.plan.opcodes import SYNC_CGROUP, SYNC_HOOKS, SYNC_MAPS, SYNC_READY
 from pyrunc.runtime.bundle import Bundle, Options, select_manager
 from pyrunc.runtime.hoststate import hook_state
@@ -126,7 +126,7 @@ class Creation:
                     write_pid(self.options.pid_file, child.pid)
                 self.ctx.log.debug(f"process {child.pid} is set up")
                 return child
-        except KilledInSetup as error:
+        except PyruncError as error:
             raise self._explain(error) from None
         finally:
             for fd in fifos:
@@ -146,9 +146,9 @@ class Creation:
         if self.meanwhile:
             self.meanwhile()
 
-    def _explain(self, error: KilledInSetup) -> PyruncError:
+    def _explain(self, error: PyruncError) -> PyruncError:
         """A child that was killed was so by the OOM killer, if that killed anything here."""
-        if error.signal == 9 and self.manager.oom_kills():
+        if perhaps_killed(error) and self.manager.oom_kills():
             error.args = ("container init was OOM-killed (memory limit too low?)",)
             error.config_path, error.code = "linux.resources.memory.limit", "oom"
         return error

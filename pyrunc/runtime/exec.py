@@ -7,7 +7,7 @@ from pyrunc.config.load import load_config, load_process
 from pyrunc.config.rules import check_process
 from pyrunc.errors import KernelError, PyruncError, WrongStatus
 from pyrunc.kernel import os
-from pyrunc.launch.child import Child, KilledInSetup
+from pyrunc.launch.child import Child, perhaps_killed
 from pyrunc.plan.further import compile_exec
 from pyrunc.plan.opcodes import SYNC_CGROUP, SYNC_READY
 from pyrunc.runtime.kill import open_init
@@ -187,8 +187,8 @@ class Execution:
                     write_pid(pid_file, child.pid)
                 self.ctx.log.debug(f"process {child.pid} is set up, {len(plan.ops)} ops")
                 return child.pid
-        except KilledInSetup as error:
-            if error.signal == 9 and self.manager.oom_kills():
+        except PyruncError as error:
+            if perhaps_killed(error) and self.manager.oom_kills():
                 error.args = (f"{error.message} (possibly OOM-killed)",)
             raise
         finally:

@@ -139,8 +139,7 @@ def test_a_refusal_changes_nothing(box: Box) -> None:
 def test_bad_options_and_containers(box: Box) -> None:
     assert one_line(box.cli("update", "--pids-limit", "5", box.id, check=1)) == "container does not exist"
     box.args("true").create()
-    done = box.cli("update", "--memory", "5q", box.id, check=1)
-    assert done.stdout.startswith("Incorrect Usage.") and 'invalid value \\"5q\\" for --memory' in done.stderr
+    assert one_line(box.cli("update", "--memory", "5q", box.id, check=1)) == 'invalid value "5q" for --memory'
     for text, told in (("{", "-: line 1, column 2: "), ("[]", "-: "), ("", "-: line 1, column 1: ")):
         message = one_line(box.cli("update", "-r", "-", box.id, input=text, check=1))
         assert message.startswith(told) or WITHOUT_JSONSCHEMA in message

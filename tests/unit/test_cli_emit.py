@@ -43,7 +43,7 @@ def test_json_is_that_of_the_json_module_with_go_s_escapes(value: Any) -> None:
         assert json_text(value, indent) == as_go(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
-@pytest.mark.parametrize("value", [1.5, b"x", ("a",), {"a": {1, 2}}, [object()]])
+@pytest.mark.parametrize("value", [1j, b"x", ("a",), {"a": {1, 2}}, [object()]])
 def test_what_has_no_json_form_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="has no JSON form"):
         json_text(value)
