@@ -16,8 +16,8 @@ GROUPS = {  # list macro -> (prefix in Python, name of the table number -> name,
     "PLAN_TOLERATED": ("TOLERATE", "TOLERATED"),
     "PLAN_MODES": ("MODE", "MODE_NAMES"),
 }
-LAYOUT = ("MAGIC", "VERSION", "MAX_SIZE", "MAX_OPS", "STRINGS", "VALUES", "PASSED", "DETAIL", "NSLOTS", "MESSAGE_HEAD",
-          "STEP_LISTENER", "STEP_TAKEN")  # fmt: skip
+LAYOUT = ("MAGIC", "VERSION", "MAX_SIZE", "MAX_OPS", "STRINGS", "VALUES", "PASSED", "DETAIL", "NSLOTS", "MODE_SLOT",
+          "MESSAGE_HEAD", "STEP_LISTENER", "STEP_TAKEN")  # fmt: skip
 
 
 def generate() -> str:

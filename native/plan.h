@@ -82,7 +82,13 @@
     OP(IO_PRIORITY, 55) \
     OP(AFFINITY, 56) \
     OP(PERSONALITY, 57) \
-    OP(MEMORY_POLICY, 58)
+    OP(MEMORY_POLICY, 58) \
+    OP(MAKE_USERNS, 59) \
+    OP(OPEN_TREE, 60) \
+    OP(NEW_TREE, 61) \
+    OP(GO_TO_ROOT, 62) \
+    OP(REMOUNT, 63) \
+    OP(VERIFY_MAPS, 64)
 
 /* place, number, what was tried there */
 #define PLAN_PLACES(PLACE) \
@@ -143,7 +149,11 @@
     PLACE(MEMORY, 54, "allocate memory") \
     PLACE(READ, 55, "read") \
     PLACE(EXISTS, 56, "use what exists there") \
-    PLACE(NOTDEVNULL, 57, "verify that it is /dev/null (1:3)")
+    PLACE(NOTDEVNULL, 57, "verify that it is /dev/null (1:3)") \
+    PLACE(MAPIDS, 58, "map the ids of") \
+    PLACE(SAMEMAPS, 59, "find the mappings of the config in the namespace") \
+    PLACE(USERNS, 60, "make a user namespace for the mappings") \
+    PLACE(REMOUNT, 61, "remount")
 
 /* point, number: the child says it has come here and waits for one byte */
 #define PLAN_SYNCS(AT) \
@@ -161,7 +171,7 @@
     MSG(DONE, 5) \
     MSG(LISTENER, 6)
 
-/* fd slot, number; namespaces take SLOT_NS and up, v1 cgroups SLOT_CGROUP and up */
+/* fd slot, number; namespaces take SLOT_NS and up, v1 cgroups SLOT_CGROUP and up, what is opened early SLOT_HELD and up */
 #define PLAN_SLOTS(SLOT) \
     SLOT(PROC, 0) \
     SLOT(ROOT, 1) \
@@ -170,8 +180,9 @@
     SLOT(PIDFD, 4) \
     SLOT(CGROUP2, 5) \
     SLOT(NS, 8) \
-    SLOT(CGROUP, 16)
-#define PLAN_NSLOTS 48
+    SLOT(CGROUP, 16) \
+    SLOT(HELD, 48)
+#define PLAN_NSLOTS 1072
 
 /* errnos that an op may declare harmless, as bits of plan_op.tolerate */
 #define PLAN_TOLERATED(ERR) \
@@ -183,13 +194,15 @@
     ERR(ENOTDIR, 32) \
     ERR(EROFS, 64)
 
-/* bits of MOUNT's, MOUNT_DATA's and BIND's mode */
+/* bits of the mode of what mounts; the upper half of MOUNT's and BIND's is the slot of a tree made before, or 0 */
 #define PLAN_MODES(MODE) \
     MODE(REALDIR, 1) \
     MODE(INPROC, 2) \
     MODE(COPYUP, 4) \
     MODE(DIRMODE, 8) \
-    MODE(RECURSIVE, 16)
+    MODE(RECURSIVE, 16) \
+    MODE(MAPBELOW, 32)
+#define PLAN_MODE_SLOT 32 /* bits to shift */
 
 #define PLAN_ENUM_OP(name, number) OP_##name = number,
 #define PLAN_ENUM_PLACE(name, number, text) AT_##name = number,

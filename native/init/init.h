@@ -60,6 +60,11 @@ int path_statx(int fd, struct statx *st);
 bool path_is_fs(int fd, long magic);
 int path_open_retry(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 
+/* ns.c: into `name` in the directory `below` of the host's procfs, out of which it cannot lead */
+int proc_write(const char *below, const char *name, const char *text, size_t length);
+/* A file of this process's own directory there, as a string; what is longer is an error. */
+int proc_read_own(const char *name, char *text, size_t size);
+
 /* The kernel's own structure is not in its headers for user space. */
 struct sigaction_raw {
     void *handler;
@@ -71,6 +76,10 @@ void signal_set(int number, void *handler);
 /* Signals that end a process end this one, although it is process 1 of its namespace; or all are as at the start. */
 void signals_end_us(bool really);
 void fd_close(int *fd);
+/* Keeps fd in this slot for a later op, closing it where there is no such slot; 0, or -1 after fail(). */
+int fd_hold(uint64_t slot, int fd);
+/* What a slot holds, which it holds no longer: the caller's to close. -1 if there is nothing. */
+int fd_take(uint64_t slot);
 
 #define EXECUTOR(name) int op_##name(const struct plan_op *op)
 EXECUTOR(OPEN_PROC);
@@ -131,5 +140,11 @@ EXECUTOR(IO_PRIORITY);
 EXECUTOR(AFFINITY);
 EXECUTOR(PERSONALITY);
 EXECUTOR(MEMORY_POLICY);
+EXECUTOR(MAKE_USERNS);
+EXECUTOR(OPEN_TREE);
+EXECUTOR(NEW_TREE);
+EXECUTOR(GO_TO_ROOT);
+EXECUTOR(REMOUNT);
+EXECUTOR(VERIFY_MAPS);
 
 #endif

@@ -36,7 +36,8 @@ static const uint8_t required[COUNT(executors)] = {
     [OP_SYMLINK] = 2,    [OP_BIND_DEVICE] = 2,  [OP_HOOK] = 5,        [OP_HIDE] = 1,          [OP_MAKE_CWD] = 1,
     [OP_MASK_PATH] = 1,  [OP_READONLY_PATH] = 1, [OP_HOSTNAME] = 1,   [OP_READONLY_MOUNT] = 1, [OP_DOMAINNAME] = 1,
     [OP_SYSCTL] = 2,     [OP_SECCOMP] = 1,      [OP_CHDIR] = 1,       [OP_LOOKUP] = 1,        [OP_EXEC] = 2,
-    [OP_OPEN_CGROUP] = 1,
+    [OP_OPEN_CGROUP] = 1, [OP_MAKE_USERNS] = 2, [OP_OPEN_TREE] = 1,   [OP_NEW_TREE] = 1,      [OP_GO_TO_ROOT] = 1,
+    [OP_REMOUNT] = 1,    [OP_VERIFY_MAPS] = 2,
 };
 
 int fail(int place, long error, const char *detail) {
@@ -103,6 +104,24 @@ void fd_close(int *fd) {
     *fd = -1;
 }
 
+int fd_hold(uint64_t slot, int fd) {
+    if (slot < SLOT_HELD || slot >= PLAN_NSLOTS) {
+        fd_close(&fd);
+        return fail(AT_OPEN, EMFILE, NULL);
+    }
+    fd_close(&init.slot[slot]);
+    init.slot[slot] = fd;
+    return 0;
+}
+
+int fd_take(uint64_t slot) {
+    int fd = slot < SLOT_HELD || slot >= PLAN_NSLOTS ? -1 : init.slot[slot];
+    if (fd < 0)
+        return fail(AT_OPEN, EBADF, NULL);
+    init.slot[slot] = -1;
+    return fd;
+}
+
 /* The socket may not be there to say it with, and a plan this wrong is a bug of the runtime's own. */
 static _Noreturn void refuse(void) { sys(__NR_exit_group, 125), __builtin_unreachable(); }
 
@@ -162,7 +181,7 @@ static void take_fds(int base) {
         refuse();
     init.channel = base + 1;
     for (int i = 0; i < h->npassed; i++) {
-        if (h->passed[i] >= PLAN_NSLOTS)
+        if (h->passed[i] >= SLOT_HELD)
             refuse();
         init.slot[h->passed[i]] = base + 3 + i;
     }

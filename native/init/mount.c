@@ -3,6 +3,7 @@
 #include "init.h"
 #include "mount.h"
 
+#include <asm/statfs.h>
 #include <linux/limits.h>
 #include <linux/magic.h>
 #include <linux/mount.h>
@@ -56,7 +57,7 @@ static int fail_context(int place, long error, int context, const char *option) 
     return fail(place, error, detail);
 }
 
-static int set_option(int context, const char *option) {
+int mount_option(int context, const char *option) {
     char key[256];
     size_t n = 0;
     while (option[n] && option[n] != '=')
@@ -70,27 +71,63 @@ static int set_option(int context, const char *option) {
     return r < 0 ? fail_context(AT_FSCONFIG, r, context, option) : 0;
 }
 
-/* A detached mount of a new file system; -1 after fail(). `end` is where the list of options ends. */
-int mount_new(const char *type, const char *options, const char *end, uint64_t attributes) {
-    long tree, r, context = sys(__NR_fsopen, type, FSOPEN_CLOEXEC);
+/* The ids that the mount shows, and takes from who writes, are mapped by the user namespace: mount_setattr(2). What cannot be
+ * mapped is told by the number of its file system, statfs(2). */
+int mount_map_ids(int tree, int userns, bool recursive) {
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns};
+    struct statfs fs = {0};
+    char magic[24];
+    size_t at = 0;
+    long r = sys(__NR_mount_setattr, tree, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof attr);
+    if (r == 0)
+        return 0;
+    sys(__NR_fstatfs, tree, &fs);
+    text_add_number(magic, sizeof magic, &at, (unsigned long)fs.f_type & 0xffffffff);
+    return fail(AT_MAPIDS, r, magic);
+}
+
+static int set_options(int context, const char *options, const char *end) {
+    for (; options && options < end; options += text_length(options) + 1)
+        if (mount_option(context, options) < 0)
+            return -1;
+    return 0;
+}
+
+/* An overlay that cannot write to its upper layer becomes read-only, and says so in the kernel's log alone. */
+static bool turned_read_only(int tree, const char *options, const char *end, uint64_t attributes) {
+    struct statfs fs;
+    bool upper = false;
+    for (; options && options < end; options += text_length(options) + 1) {
+        upper |= text_starts(options, "upperdir=");
+        if (text_equal(options, "ro"))
+            return false;
+    }
+    return upper && !(attributes & MOUNT_ATTR_RDONLY) && sys(__NR_fstatfs, tree, &fs) == 0 && fs.f_flags & 1 /* ST_RDONLY */;
+}
+
+int mount_new(const char *type, const char *options, const char *end, uint64_t attributes, const struct mapping *map) {
+    static struct layers layers;
+    bool overlay = text_equal(type, "overlay");
+    int tree = -1, context = (int)sys(__NR_fsopen, type, FSOPEN_CLOEXEC);
     if (context < 0)
         return fail(AT_FSOPEN, context, type);
-    for (; options && options < end; options += text_length(options) + 1)
-        if (set_option((int)context, options) < 0)
-            goto failed;
-    if ((r = sys(__NR_fsconfig, context, FSCONFIG_CMD_CREATE, 0, 0, 0)) < 0) {
-        fail_context(AT_FSCREATE, r, (int)context, NULL);
-        goto failed;
-    }
-    if ((tree = sys(__NR_fsmount, context, FSMOUNT_CLOEXEC, attributes)) < 0) {
-        fail_context(AT_FSMOUNT, tree, (int)context, NULL);
-        goto failed;
-    }
-    sys(__NR_close, context);
-    return (int)tree;
-failed:
-    sys(__NR_close, context);
-    return -1;
+    layers.count = 0;
+    int ready = map && overlay ? overlay_options(context, options, end, map->userns, &layers) : set_options(context, options, end);
+    long r = ready < 0        ? 0
+             : map && overlay ? overlay_create(context, map->uid, map->gid)
+                              : sys(__NR_fsconfig, context, FSCONFIG_CMD_CREATE, 0, 0, 0);
+    if (r < 0)
+        fail_context(AT_FSCREATE, r, context, NULL);
+    else if (ready == 0 && (tree = (int)sys(__NR_fsmount, context, FSMOUNT_CLOEXEC, attributes)) < 0)
+        fail_context(AT_FSMOUNT, tree, context, NULL);
+    if (tree >= 0 && overlay && turned_read_only(tree, options, end, attributes)) {
+        fail(AT_FSCREATE, EROFS, "upperdir or workdir cannot be written to");
+        fd_close(&tree);
+    } else if (tree >= 0 && map && !overlay && mount_map_ids(tree, map->userns, false) < 0)
+        fd_close(&tree);
+    overlay_close(&layers);
+    fd_close(&context);
+    return tree < 0 ? -1 : tree;
 }
 
 static int take_over(int tree, int target, uint64_t mode) {
@@ -107,12 +144,14 @@ static int take_over(int tree, int target, uint64_t mode) {
     return mode & MODE_COPYUP ? copy_up(target, tree) : 0;
 }
 
-/* s: type, destination, options; v: attributes, propagation, mode */
+/* s: type, destination, options; v: attributes, propagation, mode and slot */
 EXECUTOR(MOUNT) {
     const char *options = op_text(op, 2);
     int result = -1, tree = -1, target = path_target(op_text(op, 1), TARGET_DIR, op->v[2] & MODE_REALDIR);
     if (target >= 0)
-        tree = mount_new(op_text(op, 0), options, options + op_length(op, 2), op->v[0]);
+        tree = op->v[2] >> PLAN_MODE_SLOT
+                   ? fd_take(op->v[2] >> PLAN_MODE_SLOT)
+                   : mount_new(op_text(op, 0), options, options + op_length(op, 2), op->v[0], NULL);
     if (tree >= 0 && take_over(tree, target, op->v[2]) == 0 && mount_attach(tree, target, op->v[2]) == 0)
         result = mount_propagation(tree, op->v[1]);
     fd_close(&tree);
@@ -129,7 +168,7 @@ static int reopen(const char *path) {
     if (r == 0 && st.stx_attributes & STATX_ATTR_MOUNT_ROOT)
         return fd;
     fd_close(&fd);
-    return fail(AT_RESOLVE, r < 0 ? r : ENOENT, NULL);
+    return r < 0 ? fail(AT_RESOLVE, r, NULL) : fail(AT_RESOLVE, EINVAL, "(nothing is mounted there)");
 }
 
 /* mount(2), for options that are too long for fsconfig(2), whose limit is 255 bytes: overlay's lowerdir.
@@ -172,10 +211,15 @@ static int bind_attributes(int tree, const struct plan_op *op) {
     return 0;
 }
 
-/* s: source, destination; v: attributes set, cleared, set below, cleared below, propagation, mode */
+static int source_tree(const struct plan_op *op) {
+    uint64_t slot = op->v[5] >> PLAN_MODE_SLOT;
+    return slot ? fd_take(slot) : mount_clone(AT_FDCWD, op_text(op, 0), op->v[5] & MODE_RECURSIVE);
+}
+
+/* s: source, destination; v: attributes set, cleared, set below, cleared below, propagation, mode and slot */
 EXECUTOR(BIND) {
     struct statx st;
-    int result = -1, target = -1, tree = mount_clone(AT_FDCWD, op_text(op, 0), op->v[5] & MODE_RECURSIVE);
+    int result = -1, target = -1, tree = source_tree(op);
     if (tree < 0)
         return -1;
     if (path_statx(tree, &st) < 0)
@@ -187,6 +231,57 @@ EXECUTOR(BIND) {
         result = mount_propagation(tree, op->v[4]);
     fd_close(&tree);
     fd_close(&target);
+    return result;
+}
+
+/* What is opened on the host, with the rights of the host, before a user namespace is entered that may not have them: the
+ * source of a bind mount. The copy is no longer of the container's mount namespace when that is made, so the propagation
+ * that all of it has there is given to the copy here. s: source; v: slot, propagation, mode, slot of the user namespace that
+ * maps its ids */
+EXECUTOR(OPEN_TREE) {
+    int tree = mount_clone(AT_FDCWD, op_text(op, 0), op->v[2] & MODE_RECURSIVE);
+    if (tree < 0)
+        return -1;
+    if ((op->v[3] && mount_map_ids(tree, init.slot[op->v[3] % PLAN_NSLOTS], op->v[2] & MODE_MAPBELOW) < 0) ||
+        mount_propagation(tree, op->v[1]) < 0) {
+        fd_close(&tree);
+        return -1;
+    }
+    return fd_hold(op->v[0], tree);
+}
+
+/* A file system whose ids are mapped is the host's, because only then the one who makes it may map them.
+ * s: type, options; v: slot, attributes, slot of the user namespace, uid and gid of its root */
+EXECUTOR(NEW_TREE) {
+    const char *options = op_text(op, 1);
+    const struct mapping map = {init.slot[op->v[2] % PLAN_NSLOTS], (uint32_t)op->v[3], (uint32_t)op->v[4]};
+    if (map.userns < 0)
+        return fail(AT_MAPIDS, EBADF, NULL);
+    int tree = mount_new(op_text(op, 0), options, options + op_length(op, 1), op->v[1], &map);
+    return tree < 0 ? -1 : fd_hold(op->v[0], tree);
+}
+
+/* A mount that is there already. Without options it alone changes, with them its file system does too, wherever that is
+ * mounted. s: destination, options; v: attributes set, cleared, set below, cleared below, propagation */
+EXECUTOR(REMOUNT) {
+    const char *options = op_text(op, 1), *end = options + op_length(op, 1);
+    int result = 0, fd = reopen(op_text(op, 0));
+    if (fd < 0)
+        return -1;
+    if (options) {
+        int context = (int)sys(__NR_fspick, fd, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
+        if (context < 0)
+            result = fail(AT_REMOUNT, context, NULL);
+        for (; result == 0 && options < end; options += text_length(options) + 1)
+            result = mount_option(context, options);
+        long r = result == 0 ? sys(__NR_fsconfig, context, FSCONFIG_CMD_RECONFIGURE, 0, 0, 0) : 0;
+        if (r < 0)
+            result = fail_context(AT_REMOUNT, r, context, NULL);
+        fd_close(&context);
+    }
+    if (result == 0)
+        result = bind_attributes(fd, op) < 0 ? -1 : mount_propagation(fd, op->v[4]);
+    fd_close(&fd);
     return result;
 }
 
@@ -221,7 +316,7 @@ static int masked_tree(void) {
     if (init.masked >= 0)
         return mount_clone(init.masked, "", false);
     const uint64_t flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-    return mount_new("tmpfs", options, options + sizeof options, flags);
+    return mount_new("tmpfs", options, options + sizeof options, flags, NULL);
 }
 
 /* The container's own /dev/null may be anything an image's author likes: only the device 1:3 will do (CVE-2025-31133). */

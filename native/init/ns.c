@@ -75,33 +75,59 @@ EXECUTOR(BECOME_ROOT) {
 
 #define RESOLVE_SAFE_PROC (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
 
-/* Into name, which lies in the directory `below` of the host's procfs and cannot lead out of that. */
-static int write_proc(const char *below, const char *name, const char *text, size_t length) {
+static int proc_open(const char *below, const char *name, uint64_t flags) {
     int dir = path_open_retry(init.slot[SLOT_PROC], below, O_PATH | O_DIRECTORY, 0, RESOLVE_SAFE_PROC);
-    int fd = dir < 0 ? dir : path_open_retry(dir, name, O_WRONLY, 0, RESOLVE_SAFE_PROC);
+    int fd = dir < 0 ? dir : path_open_retry(dir, name, flags, 0, RESOLVE_SAFE_PROC);
     fd_close(&dir);
+    if (fd >= 0 && !path_is_fs(fd, PROC_SUPER_MAGIC)) {
+        fd_close(&fd);
+        fd = -EXDEV;
+    }
+    return fd < 0 ? fail(AT_OPEN, fd, NULL) : fd;
+}
+
+int proc_write(const char *below, const char *name, const char *text, size_t length) {
+    int fd = proc_open(below, name, O_WRONLY);
     if (fd < 0)
-        return fail(AT_OPEN, fd, NULL);
-    long r = path_is_fs(fd, PROC_SUPER_MAGIC) ? sys(__NR_write, fd, text, length) : -EXDEV;
+        return -1;
+    long r = sys(__NR_write, fd, text, length);
     fd_close(&fd);
     return r < 0 ? fail(AT_WRITE, r, NULL) : 0;
 }
 
 /* /proc/self is a link, and links are refused above; the number is what it would say. */
-static int write_own(const char *name, const struct plan_op *op) {
-    char self[32];
-    long n = sys(__NR_readlinkat, init.slot[SLOT_PROC], "self", self, sizeof self - 1);
+static int proc_self(char *self, size_t size) {
+    long n = sys(__NR_readlinkat, init.slot[SLOT_PROC], "self", self, size - 1);
     if (n < 0)
         return fail(AT_OPEN, n, NULL);
     self[n] = 0;
-    return write_proc(self, name, op_text(op, 0), op_length(op, 0));
+    return 0;
+}
+
+static int write_own(const char *name, const struct plan_op *op) {
+    char self[32];
+    return proc_self(self, sizeof self) < 0 ? -1 : proc_write(self, name, op_text(op, 0), op_length(op, 0));
+}
+
+int proc_read_own(const char *name, char *text, size_t size) {
+    char self[32];
+    size_t at = 0;
+    long n = 1;
+    int fd = proc_self(self, sizeof self) < 0 ? -1 : proc_open(self, name, O_RDONLY);
+    if (fd < 0)
+        return -1;
+    while (at + 1 < size && (n = sys(__NR_read, fd, text + at, size - 1 - at)) > 0)
+        at += (size_t)n;
+    fd_close(&fd);
+    text[at] = 0;
+    return n == 0 ? 0 : fail(AT_READ, n < 0 ? n : EFBIG, NULL);
 }
 
 EXECUTOR(TIME_OFFSETS) { return write_own("timens_offsets", op); }
 
 EXECUTOR(OOM_SCORE) { return write_own("oom_score_adj", op); }
 
-EXECUTOR(SYSCTL) { return write_proc("sys", op_text(op, 0), op_text(op, 1), op_length(op, 1)); }
+EXECUTOR(SYSCTL) { return proc_write("sys", op_text(op, 0), op_text(op, 1), op_length(op, 1)); }
 
 /* A new or joined pid (or time) namespace holds for children only. The child is the runtime's child, not ours, so that
  * it outlives this process as anybody's child would. It waits until the runtime has been told its pid: all that comes on

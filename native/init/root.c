@@ -76,12 +76,34 @@ static int make_parent_private(int dir) {
     return fail(AT_OPEN, fd < 0 ? fd : ELOOP, "parent mount");
 }
 
-/* A copy of the bundle's root, with the mounts that lie in it, on top of itself: from here on it is only an fd.
- * s: rootfs; v: make the parent mount private */
-EXECUTOR(ROOT) {
+static int open_rootfs(const struct plan_op *op) {
     int dir = path_open_retry(AT_FDCWD, op_text(op, 0), O_PATH | O_DIRECTORY | O_NOFOLLOW, 0, 0);
+    return dir < 0 ? fail(AT_OPEN, dir, NULL) : dir;
+}
+
+/* Root of a user namespace may not reach the root file system by its name. unshare(2) takes the working directory along
+ * into the new mount namespace, and so to the place that is needed there. s: rootfs */
+EXECUTOR(GO_TO_ROOT) {
+    int dir = open_rootfs(op);
     if (dir < 0)
-        return fail(AT_OPEN, dir, NULL);
+        return -1;
+    long r = sys(__NR_fchdir, dir);
+    fd_close(&dir);
+    return r < 0 ? fail(AT_CHDIR, r, NULL) : 0;
+}
+
+/* open_tree(2) asks for no right to the directory itself, as to open "." would. */
+static int open_here(void) {
+    long fd = sys(__NR_open_tree, AT_FDCWD, "", AT_EMPTY_PATH | OPEN_TREE_CLOEXEC);
+    return fd < 0 ? fail(AT_OPEN, fd, NULL) : (int)fd;
+}
+
+/* A copy of the bundle's root, with the mounts that lie in it, on top of itself: from here on it is only an fd.
+ * s: rootfs; v: make the parent mount private, it is the working directory */
+EXECUTOR(ROOT) {
+    int dir = op->v[1] ? open_here() : open_rootfs(op);
+    if (dir < 0)
+        return -1;
     if (op->v[0] && make_parent_private(dir) < 0)
         return -1;
     int tree = mount_clone(dir, "", true);

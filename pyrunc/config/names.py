@@ -91,6 +91,9 @@ MOUNT_OPTIONS = frozenset((
     "bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap",
 ))  # fmt: skip
 
+CUSTOM_IDMAP = ("idmap=", "ridmap=")
+"""How crun's options with mappings of their own begin: see config/idmap.py."""
+
 
 def sysctl_path(key: str) -> str:
     """Translate a sysctl's name into its path below /proc/sys, as sysctl(8) does.

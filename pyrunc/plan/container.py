@@ -14,6 +14,7 @@ from pyrunc.plan import ops
 from pyrunc.plan.devices import compile_devices
 from pyrunc.plan.encode import Plan
 from pyrunc.plan.entry import enterable, open_cgroups
+from pyrunc.plan.held import Held, map_lines
 from pyrunc.plan.mounts import compile_mounts
 from pyrunc.plan.opcodes import OP_LOOKUP, SLOT_GO, SLOT_REPLY, SYNC_HOOKS, SYNC_MAPS, SYNC_READY
 from pyrunc.plan.process import identity, scheduled, terminal
@@ -69,9 +70,11 @@ def compile_container(config: dict[str, Any], request: Request, host: Host) -> P
     """The plan of a checked config. Raises ConfigError or UnsupportedError for what only now shows to be impossible."""
     linux = config.get("linux") or {}
     ns = Namespaces(linux)
-    plan = _namespaces(config, linux, ns, request, host)
+    held = _held(linux, ns, host)
+    root = _root(config, linux, ns, request, host, held) if ns.private("mount") else []
+    plan = _namespaces(config, linux, ns, request, host, held)
     if ns.private("mount"):
-        plan += _root(config, linux, ns, request, host)
+        plan += root
     else:
         plan += _shared_root(config, request)
     plan += _settings(config, linux)
@@ -80,7 +83,9 @@ def compile_container(config: dict[str, Any], request: Request, host: Host) -> P
     return Plan(plan, passed=passed, preserve=request.preserve)
 
 
-def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, request: Request, host: Host) -> list[Op]:
+def _namespaces(
+    config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, request: Request, host: Host, held: Held
+) -> list[Op]:
     process = config["process"]
     plan = [ops.open_proc()]
     if "mount" in ns.new:
@@ -95,9 +100,13 @@ def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, r
         plan += cgroups  # as the host's root, on the host's paths
     joined = [kind for kind in JOIN_ORDER if kind in ns.joined]
     plan += [ops.open_ns(ns.at[kind] + ".path", ns.joined[kind], slot) for slot, kind in enumerate(joined)]
+    plan += held.ops
+    if _hidden(ns):
+        plan.append(ops.go_to_root("root.path", request.rootfs))
     for slot, kind in enumerate(joined):
         plan.append(ops.setns(ns.at[kind] + ".path", ns.joined[kind], slot, NAMESPACES[kind]))
         if kind == "user":
+            plan += _same_maps(linux)
             plan.append(ops.become_root(ns.at[kind], keep_groups=host.single_map))
     if "user" in ns.new:
         plan.append(ops.unshare(ns.at["user"], USER, dumpable=host.rootless))
@@ -124,6 +133,30 @@ def _namespaces(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, r
     return plan
 
 
+def _hidden(ns: Namespaces) -> bool:
+    """Whether the root file system is entered before the user namespace, which may not reach it by its name."""
+    return ns.private("user") and "mount" in ns.new
+
+
+def _held(linux: dict[str, Any], ns: Namespaces, host: Host) -> Held:
+    return Held(
+        linux, everything=_hidden(ns) and not host.rootless, outer=_outer_propagation(linux), joined="user" in ns.joined
+    )
+
+
+def _outer_propagation(linux: dict[str, Any]) -> int:
+    """Of the old root with all below it, so that what is mounted here shows outside only when that was asked for. From an
+    unbindable one nothing could be cloned, so the new root alone becomes so."""
+    propagation = PROPAGATION[linux.get("rootfsPropagation") or "rslave"]
+    return MS_PRIVATE if propagation & MS_UNBINDABLE else propagation
+
+
+def _same_maps(linux: dict[str, Any]) -> list[Op]:
+    """containerd names the maps of a user namespace that it made: they say nothing new, unless they are wrong."""
+    uids, gids = map_lines(linux.get("uidMappings")), map_lines(linux.get("gidMappings"))
+    return [ops.verify_maps("linux.uidMappings" if uids else "linux.gidMappings", uids, gids)] if uids or gids else []
+
+
 def _time_offsets(offsets: dict[str, Any]) -> str:
     """The lines of /proc/PID/timens_offsets, time_namespaces(7), for the clocks that there are."""
     found = [(clock, offsets[clock]) for clock in ("monotonic", "boottime") if offsets.get(clock)]
@@ -146,22 +179,22 @@ def _host_hooks(config: dict[str, Any]) -> list[Op]:
     return [ops.sync(SYNC_HOOKS)] if hooks.get("prestart") or hooks.get("createRuntime") else []
 
 
-def _root(config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, request: Request, host: Host) -> list[Op]:
+def _root(
+    config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, request: Request, host: Host, held: Held
+) -> list[Op]:
     at = "linux.rootfsPropagation"
     propagation = PROPAGATION[linux.get("rootfsPropagation") or "rslave"]
     if propagation & MS_PRIVATE and not request.pivot:
         raise ConfigError([(at, "private is not safe with --no-pivot: the host's mounts stay below the root, and busy")])
-    mounts = compile_mounts(config.get("mounts") or (), request.bundle, request.cgroup_view)
-    # The old root takes it with all below, so that what is mounted here shows outside only when that was asked for. From
-    # an unbindable one nothing could be cloned, so the new root alone becomes so.
-    outer = MS_PRIVATE if propagation & MS_UNBINDABLE else propagation
+    mounts = compile_mounts(config.get("mounts") or (), request.bundle, request.cgroup_view, held)
+    outer = _outer_propagation(linux)
     plan = [ops.propagate(at, "/", [outer | MS_REC])]
-    plan.append(ops.root("root.path", request.rootfs, private_parent=outer & MS_SHARED != 0))
+    plan.append(ops.root("root.path", request.rootfs, private_parent=outer & MS_SHARED != 0, here=_hidden(ns)))
     # What is made has the mode that is asked for; the caller's umask, which may be any, is nobody's business inside.
     plan.append(ops.umask("", 0))
     plan += mounts.ops
     if not mounts.dev_is_bind:
-        plan += compile_devices(linux, host, user_namespace=ns.private("user"))
+        plan += compile_devices(linux, host, held, user_namespace=ns.private("user"))
     plan.append(ops.umask("", DEFAULT_UMASK))
     plan += _host_hooks(config)
     plan += _hooks(config, "createContainer", request.state("creating"), request.environment)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrunc.plan.facts import Host
+    from pyrunc.plan.held import Held
     from pyrunc.plan.ops import Op
 
 S_IFCHR, S_IFBLK, S_IFIFO = 0o020000, 0o060000, 0o010000
@@ -29,7 +30,7 @@ MADE_BY_US = ("/dev/ptmx", "/dev/console")
 """Device paths that the config may list and that the container gets from its own devpts in any case."""
 
 
-def compile_devices(linux: dict[str, Any], host: Host, *, user_namespace: bool) -> list[Op]:
+def compile_devices(linux: dict[str, Any], host: Host, held: Held, *, user_namespace: bool) -> list[Op]:
     """The nodes, then the links. In a user namespace nodes cannot be made: the host's are bound."""
     bind = user_namespace or host.in_userns
     wanted: dict[str, tuple[str, int, int, int, int, int]] = {
@@ -51,7 +52,8 @@ def compile_devices(linux: dict[str, Any], host: Host, *, user_namespace: bool) 
     plan = []
     for path, (at, mode, major, minor, uid, gid) in wanted.items():
         if bind and mode & 0o170000 != S_IFIFO:
-            plan.append(ops.bind_device(at, path, path, mode & 0o170000, major, minor))
+            slot = held.tree(at, path, recursive=False)
+            plan.append(ops.bind_device(at, path, path, mode & 0o170000, major, minor, slot))
         else:
             plan.append(ops.device(at, path, mode, major, minor, uid, gid))
     plan += [ops.symlink("linux.devices", link, text) for link, text in LINKS]

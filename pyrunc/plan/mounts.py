@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pyrunc.config.names import MOUNT_ATTR_RDONLY
 from pyrunc.config.rules.mounts import PROC_OVERMOUNTS
-from pyrunc.errors import UnsupportedError
 from pyrunc.kernel import os
 from pyrunc.plan import ops
 from pyrunc.plan.opcodes import MODE_COPYUP, MODE_DIRMODE, MODE_INPROC, MODE_REALDIR, MODE_RECURSIVE
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrunc.cgroups.view import Leg
+    from pyrunc.plan.held import Held
     from pyrunc.plan.ops import Op
     from pyrunc.plan.options import MountOptions
 
@@ -30,25 +30,25 @@ ATTR_TO_MS = ((0x1, 0x1), (0x2, 0x2), (0x4, 0x4), (0x8, 0x8), (0x10, 0x400), (0x
 class Mounts:
     """What compiling all mounts gave: the ops, and the destinations that become read-only when all is in place."""
 
-    __slots__ = ("dev_is_bind", "late_readonly", "ops")
+    __slots__ = ("dev_is_bind", "held", "late_readonly", "ops")
 
-    def __init__(self) -> None:
+    def __init__(self, held: Held) -> None:
         self.ops: list[Op] = []
+        self.held = held
         self.late_readonly: list[Op] = []
         self.dev_is_bind = False
 
 
-def compile_mounts(mounts: Sequence[dict[str, Any]], bundle: str, view: Sequence[Leg]) -> Mounts:
-    """Raises UnsupportedError for ``remount``, which would change what the runtime itself has just made."""
-    result = Mounts()
+def compile_mounts(mounts: Sequence[dict[str, Any]], bundle: str, view: Sequence[Leg], held: Held) -> Mounts:
+    """`held` collects what must be done before, outside of the user namespace."""
+    result = Mounts(held)
     for i, mount in enumerate(mounts):
         at = f"mounts[{i}]"
         options = parse(mount.get("options"))
         target = os.path.normpath("/" + mount["destination"].lstrip("/"))
         if options.remount:
-            what = "the option remount is not supported by this version of pyrunc"
-            raise UnsupportedError(f"{at} ({target}): {what}", config_path=at)
-        if options.bind:
+            _remount(result, at, mount, target, options)
+        elif options.bind:
             _bind(result, at, mount, target, options, bundle)
         elif mount.get("type") == "cgroup":
             _cgroup(result, at, target, options, view)
@@ -64,15 +64,33 @@ def _mode(target: str) -> int:
 def _bind(result: Mounts, at: str, mount: dict[str, Any], target: str, options: MountOptions, bundle: str) -> None:
     if target == "/dev":
         result.dev_is_bind = True
+    source = os.path.join(bundle, mount["source"])
     result.ops.append(
         ops.bind(
             at,
-            os.path.join(bundle, mount["source"]),
+            source,
             target,
             attributes=(options.attr_set, options.attr_clr),
             below=(options.rec_set, options.rec_clr),
             propagation=options.propagation,
             mode=_mode(target) | (MODE_RECURSIVE if options.recursive else 0),
+            slot=result.held.tree(at, source, recursive=options.recursive, options=options, mount=mount),
+        )
+    )
+
+
+def _remount(result: Mounts, at: str, mount: dict[str, Any], target: str, options: MountOptions) -> None:
+    """What is mounted there changes: with ``bind`` that mount, otherwise its file system too (mount(8), "remount")."""
+    if options.attr_clr & MOUNT_ATTR_RDONLY:
+        result.late_readonly = [op for op in result.late_readonly if op.text(0) != target]
+    result.ops.append(
+        ops.remount(
+            at,
+            target,
+            None if options.bind else [*options.sb_flags, *_key_values(options.data)],
+            attributes=(options.attr_set, options.attr_clr),
+            below=(options.rec_set, options.rec_clr),
+            propagation=options.propagation,
         )
     )
 
@@ -93,7 +111,9 @@ def _file_system(result: Mounts, at: str, mount: dict[str, Any], target: str, op
     flags = [flag for flag in options.sb_flags if flag != "ro" or attributes & MOUNT_ATTR_RDONLY]
     source = mount.get("source") or fs
     words = [f"source={source}", *flags, *data]
-    if any(len(word.encode("utf-8", "surrogateescape")) > FSCONFIG_MAX for word in words):
+    if slot := result.held.file_system(at, fs, words, attributes, options, mount):
+        result.ops.append(ops.mount(at, fs, target, words, attributes, options.propagation, mode, slot))
+    elif any(len(word.encode("utf-8", "surrogateescape")) > FSCONFIG_MAX for word in words):
         result.ops.append(_by_mount(at, fs, target, source, options, attributes, flags, mode))
     else:
         result.ops.append(ops.mount(at, fs, target, words, attributes, options.propagation, mode))
@@ -146,5 +166,6 @@ def _bind_cgroup(result: Mounts, at: str, source: str, place: str, options: Moun
             below=(options.rec_set, options.rec_clr),
             propagation=options.propagation,
             mode=MODE_RECURSIVE if options.recursive else 0,
+            slot=result.held.tree(at, source, recursive=options.recursive),
         )
     )

@@ -75,6 +75,25 @@ def own_root() -> Op:
     return Op(c.OP_OWN_ROOT, "root.path", (), (), c.TOLERATE_EPERM)
 
 
+def make_userns(at: str, uids: Text, gids: Text, slot: int) -> Op:
+    return Op(c.OP_MAKE_USERNS, at, (_b(uids), _b(gids)), (slot,))
+
+
+def verify_maps(at: str, uids: Text, gids: Text) -> Op:
+    return Op(c.OP_VERIFY_MAPS, at, (_b(uids), _b(gids)))
+
+
+def open_tree(at: str, source: Text, slot: int, propagation: Sequence[int], mode: int, userns: int) -> Op:
+    """Without privilege, and without a mapping, what is not opened here is opened later, with the rights that are there then."""
+    values = (slot, propagation_bits(propagation), mode, userns)
+    return Op(c.OP_OPEN_TREE, at, (_b(source),), values, 0 if userns else c.TOLERATE_EPERM)
+
+
+def new_tree(at: str, fs: Text, options: Iterable[Text], slot: int, attributes: int, userns: int, owner: tuple[int, int]) -> Op:
+    """`owner`: uid and gid on the host of the mappings' root."""
+    return Op(c.OP_NEW_TREE, at, (_b(fs), _list(options)), (slot, attributes, userns, *owner))
+
+
 def open_ns(at: str, path: Text, slot: int) -> Op:
     return Op(c.OP_OPEN_NS, at, (_b(path),), (slot,))
 
@@ -127,8 +146,13 @@ def propagate(at: str, path: Text, flags: Sequence[int]) -> Op:
     return Op(c.OP_PROPAGATE, at, (_b(path),), (propagation_bits(flags),))
 
 
-def root(at: str, path: Text, *, private_parent: bool) -> Op:
-    return Op(c.OP_ROOT, at, (_b(path),), (private_parent,))
+def root(at: str, path: Text, *, private_parent: bool, here: bool = False) -> Op:
+    """`here`: the working directory is the path, by `go_to_root`."""
+    return Op(c.OP_ROOT, at, (_b(path),), (private_parent, here))
+
+
+def go_to_root(at: str, path: Text) -> Op:
+    return Op(c.OP_GO_TO_ROOT, at, (_b(path),))
 
 
 def open_root(at: str = "", path: Text = b"/") -> Op:
@@ -136,10 +160,12 @@ def open_root(at: str = "", path: Text = b"/") -> Op:
 
 
 def mount(
-    at: str, fs: Text, target: Text, options: Iterable[Text], attributes: int, propagation: Sequence[int], mode: int
+    at: str, fs: Text, target: Text, options: Iterable[Text], attributes: int, propagation: Sequence[int], mode: int,
+    slot: int = 0,
 ) -> Op:
+    """`slot` is that of a file system made before."""
     strings = (_b(fs), _b(target), _list(options))
-    return Op(c.OP_MOUNT, at, strings, (attributes, propagation_bits(propagation), mode))
+    return Op(c.OP_MOUNT, at, strings, (attributes, propagation_bits(propagation), mode | slot << c.PLAN_MODE_SLOT))
 
 
 def mount_data(
@@ -151,9 +177,20 @@ def mount_data(
 
 def bind(
     at: str, source: Text, target: Text, *, attributes: tuple[int, int] = (0, 0), below: tuple[int, int] = (0, 0),
-    propagation: Sequence[int] = (), mode: int = 0,
+    propagation: Sequence[int] = (), mode: int = 0, slot: int = 0,
 ) -> Op:  # fmt: skip
-    return Op(c.OP_BIND, at, (_b(source), _b(target)), (*attributes, *below, propagation_bits(propagation), mode))
+    """`slot` is that of a source opened before."""
+    values = (*attributes, *below, propagation_bits(propagation), mode | slot << c.PLAN_MODE_SLOT)
+    return Op(c.OP_BIND, at, (_b(source), _b(target)), values)
+
+
+def remount(
+    at: str, target: Text, options: Iterable[Text] | None, *, attributes: tuple[int, int] = (0, 0),
+    below: tuple[int, int] = (0, 0), propagation: Sequence[int] = (),
+) -> Op:  # fmt: skip
+    """`options` None leaves the file system alone and changes the mount."""
+    strings = (_b(target), None if options is None else _list(options))
+    return Op(c.OP_REMOUNT, at, strings, (*attributes, *below, propagation_bits(propagation)))
 
 
 def device(at: str, path: Text, mode: int, major: int, minor: int, uid: int, gid: int) -> Op:
@@ -161,8 +198,9 @@ def device(at: str, path: Text, mode: int, major: int, minor: int, uid: int, gid
     return Op(c.OP_DEVICE, at, (_b(path),), (mode, major, minor, uid, gid))
 
 
-def bind_device(at: str, path: Text, source: Text, mode: int, major: int, minor: int) -> Op:
-    return Op(c.OP_BIND_DEVICE, at, (_b(path), _b(source)), (mode, major, minor))
+def bind_device(at: str, path: Text, source: Text, mode: int, major: int, minor: int, slot: int = 0) -> Op:
+    """`slot` is that of a source opened before."""
+    return Op(c.OP_BIND_DEVICE, at, (_b(path), _b(source)), (mode, major, minor, slot))
 
 
 def symlink(at: str, link: Text, text: Text, *, replace: bool = False) -> Op:

@@ -6,6 +6,7 @@ Of contrary options the later wins. What is no option of the specification is da
 from __future__ import annotations
 
 from pyrunc.config.names import (
+    CUSTOM_IDMAP,
     MOUNT_ATIME_CLEARS,
     MOUNT_ATTR__ATIME,
     MOUNT_ATTRS,
@@ -28,17 +29,19 @@ class MountOptions:
     a thing to retry without. A chosen access time has all of MOUNT_ATTR__ATIME in the clear mask, as the kernel demands.
     ``sb_flags``: flag names for fsconfig(2); a bind mount shares its superblock, so they are not for it.
     ``propagation``: MS_* flags, perhaps with MS_REC, to apply one after the other.
-    ``data``: parameters of the file system. ``idmap``: 0 none, 1 ``idmap``, 2 ``ridmap``.
+    ``data``: parameters of the file system. ``idmap``: 0 none, 1 ``idmap``, 2 ``ridmap``; ``custom`` is that option with
+    mappings of its own, as crun has it, or empty.
     """
 
     __slots__ = (
-        "attr_clr", "attr_set", "bind", "data", "idmap", "propagation", "rec_clr", "rec_set", "recursive", "remount",
+        "attr_clr", "attr_set", "bind", "custom", "data", "idmap", "propagation", "rec_clr", "rec_set", "recursive", "remount",
         "sb_flags", "tmpcopyup",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.bind = self.recursive = self.remount = self.tmpcopyup = False
         self.attr_set = self.attr_clr = self.rec_set = self.rec_clr = self.idmap = 0
+        self.custom = ""
         self.sb_flags: list[str] = []
         self.propagation: list[int] = []
         self.data: list[str] = []
@@ -58,7 +61,9 @@ def parse(options: Iterable[str] | None) -> MountOptions:
     found = MountOptions()
     for option in options or ():
         if option not in MOUNT_OPTIONS:
-            if option:
+            if option.startswith(CUSTOM_IDMAP):
+                found.idmap, found.custom = 2 if option[0] == "r" else 1, option
+            elif option:
                 found.data.append(option)
         elif option in MOUNT_ATTRS or option in MOUNT_ATIME_CLEARS:
             found.attr_set, found.attr_clr = _attributes(option, found.attr_set, found.attr_clr)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from errno import EPERM
-
 from pyrunc.config.names import CAPABILITIES, NAMESPACES
 from pyrunc.errors import ExecutableError, HookError, SetupError, strerror
 from pyrunc.plan import opcodes as c
+from pyrunc.plan.hints import file_system, hint
 from pyrunc.plan.seccomp import NEW_LISTENER
 
 TYPE_CHECKING = False
@@ -80,7 +79,9 @@ def _mode(mode: int) -> list[tuple[str, str]]:
         c.MODE_REALDIR: "no links on the way", c.MODE_INPROC: "allowed in /proc",
         c.MODE_COPYUP: "copy up", c.MODE_DIRMODE: "mode of the directory",
     }  # fmt: skip
-    shown = ", ".join(word for bit, word in words.items() if mode & bit)
+    named = [word for bit, word in words.items() if mode & bit]
+    named += [f"held as {mode >> c.PLAN_MODE_SLOT}"] if mode >> c.PLAN_MODE_SLOT else []
+    shown = ", ".join(named)
     return [("(", shown + ")")] if shown else []
 
 
@@ -91,6 +92,39 @@ def _bind(op: Op) -> str:
         ("and below with ", _attributes(op.value(2))), ("and below without ", _attributes(op.value(3))),
         ("propagation ", _propagation(op.value(4))), *_mode(op.value(5)),
     )  # fmt: skip
+
+
+def _open_tree(op: Op) -> str:
+    recursive = "recursively " if op.value(2) & c.MODE_RECURSIVE else ""
+    return f"open {recursive}{op.text(0)} as {op.value(0)}" + _with(
+        ("propagation ", _propagation(op.value(1))), ("", _mapped(op.value(3))),
+        ("", "and below" if op.value(2) & c.MODE_MAPBELOW else ""),
+    )  # fmt: skip
+
+
+def _new_tree(op: Op) -> str:
+    _, *options = op.items(1) or [""]
+    shown = ",".join(filter(None, [*options, *_attributes(op.value(1)).split(",")]))
+    return f"make {op.text(0)} as {op.value(0)}" + _with(
+        ("with ", shown), ("", _mapped(op.value(2))), ("root ", f"{op.value(3)}:{op.value(4)}")
+    )
+
+
+def _mapped(slot: int) -> str:
+    return f"ids mapped by {slot}" if slot else ""
+
+
+def _remount(op: Op) -> str:
+    what = "mount" if op.strings[1] is None else f"file system ({','.join(op.items(1))})"
+    return f"change the {what} at {op.text(0)}" + _with(
+        ("with ", _attributes(op.value(0))), ("without ", _attributes(op.value(1))),
+        ("and below with ", _attributes(op.value(2))), ("and below without ", _attributes(op.value(3))),
+        ("propagation ", _propagation(op.value(4))),
+    )  # fmt: skip
+
+
+def _lines(op: Op) -> str:
+    return f"uid {', '.join(op.text(0).splitlines())}; gid {', '.join(op.text(1).splitlines())}"
 
 
 def _device(op: Op) -> str:
@@ -178,13 +212,22 @@ DESCRIPTIONS: dict[int, Callable[[Op], str]] = {
     c.OP_KEYRING: lambda op: f"join session keyring {op.text(0)}",
     c.OP_LOOPBACK: lambda op: "bring up the loopback device",
     c.OP_PROPAGATE: lambda op: f"set propagation of {op.text(0)} to {_propagation(op.value(0))}",
-    c.OP_ROOT: lambda op: f"take {op.text(0)} as the root" + (" (its parent mount private)" if op.value(0) else ""),
+    c.OP_MAKE_USERNS: lambda op: f"make a user namespace as {op.value(0)}, {_lines(op)}",
+    c.OP_VERIFY_MAPS: lambda op: f"compare the namespace's maps, {_lines(op)}",
+    c.OP_OPEN_TREE: _open_tree,
+    c.OP_NEW_TREE: _new_tree,
+    c.OP_REMOUNT: _remount,
+    c.OP_GO_TO_ROOT: lambda op: f"change directory to {op.text(0)}",
+    c.OP_ROOT: lambda op: f"take {op.text(0)} as the root"
+    + (" (its parent mount private)" if op.value(0) else "")
+    + (" (the working directory)" if op.value(1) else ""),
     c.OP_OPEN_ROOT: lambda op: f"open {op.text(0)} as the root",
     c.OP_MOUNT: _mount,
     c.OP_MOUNT_DATA: _mount_data,
     c.OP_BIND: _bind,
     c.OP_DEVICE: _device,
-    c.OP_BIND_DEVICE: lambda op: f"bind device {op.text(1)} ({op.value(1)}:{op.value(2)}) on {op.text(0)}",
+    c.OP_BIND_DEVICE: lambda op: f"bind device {op.text(1)} ({op.value(1)}:{op.value(2)}) on {op.text(0)}"
+    + (f" (held as {op.value(3)})" if op.value(3) else ""),
     c.OP_SYMLINK: lambda op: f"link {op.text(0)} to {op.text(1)}" + (", replacing what is there" if op.value(0) else ""),
     c.OP_HOOK: _hook,
     c.OP_HIDE: lambda op: f"unmount or cover {op.text(0)}",
@@ -231,7 +274,7 @@ SUBJECTS = {  # op -> index of the string that names in a message what it was ab
     c.OP_OPEN_NS: 0, c.OP_SETNS: 0, c.OP_OPEN_CGROUP: 0, c.OP_OOM_SCORE: 0, c.OP_PROPAGATE: 0, c.OP_ROOT: 0, c.OP_OPEN_ROOT: 0,
     c.OP_MOUNT: 1, c.OP_MOUNT_DATA: 1, c.OP_BIND: 1, c.OP_DEVICE: 0, c.OP_BIND_DEVICE: 0, c.OP_SYMLINK: 0, c.OP_HOOK: 0,
     c.OP_HIDE: 0, c.OP_MAKE_CWD: 0, c.OP_READONLY_MOUNT: 0, c.OP_READONLY_PATH: 0, c.OP_MASK_PATH: 0, c.OP_HOSTNAME: 0,
-    c.OP_DOMAINNAME: 0, c.OP_SYSCTL: 0, c.OP_CHDIR: 0,
+    c.OP_DOMAINNAME: 0, c.OP_SYSCTL: 0, c.OP_CHDIR: 0, c.OP_OPEN_TREE: 0, c.OP_NEW_TREE: 0, c.OP_REMOUNT: 0, c.OP_GO_TO_ROOT: 0,
 }  # fmt: skip
 
 
@@ -266,22 +309,6 @@ def _as_json(index: int, op: Op) -> dict[str, Any]:
     return {**entry, "tolerate": tolerated} if tolerated else entry
 
 
-USERNS_HINT = "the kernel makes no user namespace for a chrooted process, nor where a sysctl forbids it (user_namespaces(7))"
-SCHEDULER_HINT = (
-    "a real-time policy or a smaller nice value needs CAP_SYS_NICE on the host, or RLIMIT_RTPRIO or RLIMIT_NICE in"
-    " process.rlimits; some kernels want linux.resources.cpu.realtimeRuntime too (CONFIG_RT_GROUP_SCHED); SCHED_DEADLINE"
-    " excludes a cpuset (sched(7))"
-)
-IO_PRIORITY_HINT = "IOPRIO_CLASS_RT needs CAP_SYS_NICE on the host"
-
-
-def _hint(op: Op) -> str | None:
-    """What may be behind an EPERM."""
-    if op.code == c.OP_UNSHARE and op.value(0) & NAMESPACES["user"]:
-        return USERNS_HINT
-    return {c.OP_SCHEDULER: SCHEDULER_HINT, c.OP_IO_PRIORITY: IO_PRIORITY_HINT}.get(op.code)
-
-
 def failure(op: Op, place: int, errno: int, detail: str) -> PyruncError:
     """The error of an op that failed at `place` in native/init; `detail` is what the child, a file system or a hook said."""
     detail = detail.strip()
@@ -291,8 +318,8 @@ def failure(op: Op, place: int, errno: int, detail: str) -> PyruncError:
         error = _executable_failure(op, place, errno)
     else:
         subject = f" ({op.text(SUBJECTS[op.code])})" if op.code in SUBJECTS else ""
-        hint = _hint(op) if errno == EPERM else None
-        error = SetupError(f"{op.at or op.name.lower()}{subject}: {_tried(op, place, detail)}", errno, hint=hint)
+        what = f"{op.at or op.name.lower()}{subject}: {_tried(op, place, detail)}"
+        error = SetupError(what, errno, hint=hint(op, place, errno))
     error.args = (one_line(error.message),)
     error.op, error.stage, error.errno = op.name.lower(), "setup", errno or None
     error.config_path = op.at or None
@@ -301,7 +328,11 @@ def failure(op: Op, place: int, errno: int, detail: str) -> PyruncError:
 
 def _tried(op: Op, place: int, detail: str) -> str:
     tried = c.PLACES.get(place) or describe(op)
-    if op.code in (c.OP_MOUNT, c.OP_MOUNT_DATA) and place in (c.AT_FSMOUNT, c.AT_FSCREATE, c.AT_ATTACH):
+    if place == c.AT_MAPIDS:
+        detail = f" {file_system(detail)}" if detail else ""
+    elif place == c.AT_SAMEMAPS:
+        detail = f" (it has {', '.join(' '.join(line.split()) for line in detail.splitlines())})"
+    elif op.code in (c.OP_MOUNT, c.OP_MOUNT_DATA) and place in (c.AT_FSMOUNT, c.AT_FSCREATE, c.AT_ATTACH):
         tried, detail = f"mount {op.text(0)}", detail and f": {detail}"
     elif detail:
         detail = f" {detail}"

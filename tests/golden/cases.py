@@ -154,6 +154,7 @@ def all_namespaces_new() -> Plan:
 
 
 MAPS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+OWN_MAPS = {f"{kind}Mappings": [{"containerID": 0, "hostID": id, "size": 1}] for kind, id in (("uid", 5), ("gid", 6))}
 
 
 @case
@@ -167,6 +168,55 @@ def network_joined_user_new() -> Plan:
     """The joined one is entered first: it belongs to the user namespace outside."""
     listed = namespaces("pid", "mount", "user", network="/run/netns/a")
     return container(minimal(linux={"namespaces": listed, "uidMappings": MAPS, "gidMappings": MAPS}))
+
+
+@case
+def mappings_of_a_joined_namespace() -> Plan:
+    """They are compared with what the namespace has."""
+    listed = {"namespaces": namespaces("pid", "mount", user="/proc/9/ns/user"), "uidMappings": MAPS, "gidMappings": MAPS}
+    return container(minimal(linux=listed))
+
+
+@case
+def mapped_by_a_joined_namespace() -> Plan:
+    listed = {"namespaces": namespaces("pid", "mount", user="/proc/9/ns/user")}
+    return container(minimal(linux=listed, mounts=[bind("idmap")]))
+
+
+@case
+def sources_opened_before_the_user_namespace() -> Plan:
+    config = minimal(linux=linux("user", uidMappings=MAPS, gidMappings=MAPS), mounts=[tmpfs(), bind("ro")])
+    return container(config)
+
+
+@case
+def mapped_mounts() -> Plan:
+    """By mappings of their own, twice the same, by crun's option, and by the container's."""
+    mounts = [
+        {**bind("rbind", "ridmap"), **OWN_MAPS},
+        {**tmpfs("size=1m"), **OWN_MAPS},
+        bind("idmap=uids=@0-7-1#5-9-1;gids=0-8-1", destination="/crun"),
+        bind("idmap", destination="/mine"),
+        {**tmpfs("lowerdir=/l", destination="/o"), "type": "overlay", **OWN_MAPS},
+    ]
+    return container(minimal(linux=linux("user", uidMappings=MAPS, gidMappings=MAPS), mounts=mounts))
+
+
+@case
+def mapped_mounts_without_a_user_namespace() -> Plan:
+    return container(minimal(mounts=[{**bind(), **OWN_MAPS}, bind(destination="/plain")]))
+
+
+@case
+def remounts() -> Plan:
+    """What is made writable again is not made read-only at the end."""
+    mounts = [
+        tmpfs("ro"),
+        tmpfs("remount", "rw", "size=1m", "nosuid"),
+        tmpfs("ro", destination="/u"),
+        {"destination": "/u", "options": ["remount", "bind", "rnodev", "private"]},
+    ]
+    return container(minimal(mounts=mounts))
 
 
 @case

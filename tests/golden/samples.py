@@ -24,7 +24,15 @@ SAMPLES: dict[Callable[..., Op], Op] = {
     ops.keyring: ops.keyring("_ses.c1", new=True),
     ops.loopback: ops.loopback("linux.namespaces[1]"),
     ops.propagate: ops.propagate("linux.rootfsPropagation", "/", [0x84000]),
-    ops.root: ops.root("root.path", "/bundle/rootfs", private_parent=True),
+    ops.make_userns: ops.make_userns("mounts[3]", "0 1000 1\n", "0 100 1\n1 5 2\n", c.SLOT_HELD),
+    ops.verify_maps: ops.verify_maps("linux.uidMappings", "0 1000 1\n", "0 100 1\n"),
+    ops.open_tree: ops.open_tree(
+        "mounts[3]", "/data", c.SLOT_HELD + 1, [0x84000], c.MODE_RECURSIVE | c.MODE_MAPBELOW, c.SLOT_HELD
+    ),
+    ops.new_tree: ops.new_tree("mounts[4]", "tmpfs", ["source=t", "mode=700"], c.SLOT_HELD + 2, 0x6, c.SLOT_NS, (5, 6)),
+    ops.go_to_root: ops.go_to_root("root.path", "/bundle/rootfs"),
+    ops.remount: ops.remount("mounts[5]", "/t", ["ro", "size=1m"], attributes=(1, 4), below=(2, 8), propagation=[0x100000]),
+    ops.root: ops.root("root.path", "/bundle/rootfs", private_parent=True, here=True),
     ops.open_root: ops.open_root(),
     ops.mount: ops.mount("mounts[0]", "tmpfs", "/tmp", ["source=none", "ro"], 0x26, [0x40000, 0x84000], c.MODE_COPYUP),
     ops.mount_data: ops.mount_data("mounts[1]", "overlay", "/o", "lowerdir=/l", "none", 0x401, [0x100000], c.MODE_REALDIR),

@@ -201,6 +201,26 @@ def test_a_read_only_tmpfs_takes_mount_points_first(box: Box, tree: Path) -> Non
     assert box.writable().lines("cat /t/x/file; echo; (>/t/y) 2>&1 | cut -d: -f3") == ["above", " Read-only file system"]
 
 
+def test_a_remount_changes_the_file_system(box: Box) -> None:
+    box.mount("/t", "tmpfs", "ro", "size=1m")
+    box.mount("/t", "tmpfs", "remount", "rw", "size=2m", "nodev")
+    box.mount("/u", "tmpfs", "size=1m")
+    box.mount("/u", "tmpfs", "remount", "ro")
+    box.config["mounts"][-1]["source"] = ""
+    mounts = seen(box)
+    assert "nodev" in mounts["/t"]["options"] and {"rw", "size=2048k"} <= mounts["/t"]["superblock"]
+    assert "ro" in mounts["/u"]["options"] and "ro" in mounts["/u"]["superblock"]
+
+
+def test_a_remount_of_a_bind_changes_the_mount_alone(box: Box, tree: Path) -> None:
+    box.mount("/m", "none", "rbind", source=tree)
+    box.mount("/m", "none", "remount", "bind", "ro", "exec", "rnoatime", "unbindable")
+    mount = seen(box)
+    assert {"ro", "nosuid", "nodev", "noatime"} <= mount["/m"]["options"] and "noexec" not in mount["/m"]["options"]
+    assert {"rw", "noexec", "noatime"} <= mount["/m/below"]["options"]
+    assert mount["/m"]["tags"] == {"unbindable"} and "rw" in mount["/m"]["superblock"]
+
+
 @pytest.mark.parametrize("layers", [1, 12], ids=["short", "longer than 255 bytes"])
 def test_overlay(box: Box, layers: int) -> None:
     lower = []

@@ -39,8 +39,8 @@ SPECIFIED = """
 """.split()
 
 NONE: dict[str, object] = {
-    "bind": False, "recursive": False, "remount": False, "tmpcopyup": False, "idmap": 0, "attr_set": 0, "attr_clr": 0,
-    "rec_set": 0, "rec_clr": 0, "sb_flags": [], "propagation": [], "data": [],
+    "bind": False, "recursive": False, "remount": False, "tmpcopyup": False, "idmap": 0, "custom": "",
+    "attr_set": 0, "attr_clr": 0, "rec_set": 0, "rec_clr": 0, "sb_flags": [], "propagation": [], "data": [],
 }  # fmt: skip
 
 
@@ -208,3 +208,9 @@ def test_a_superblock_flag_never_stands_beside_its_contrary(given_options: list[
 def test_inert_options_change_nothing(given_options: list[str], inert: str, place: int) -> None:
     with_inert = [*given_options[:place], inert, *given_options[place:]]
     assert fields(parse(with_inert)) == fields(parse(given_options))
+
+
+def test_mappings_in_the_option() -> None:
+    """crun's extension; the option is no data of a file system."""
+    found = parse(["ridmap=uids=0-1-2", "size=1m"])
+    assert (found.idmap, found.custom, found.data) == (2, "ridmap=uids=0-1-2", ["size=1m"])

@@ -395,11 +395,3 @@ def test_private_needs_a_pivot(kind: str) -> None:
     with pytest.raises(ConfigError, match="--no-pivot") as caught:
         compile_container(config, Request("c", "/b", "/b/r", waits=True, pivot=False), Host())
     assert caught.value.config_path == "linux.rootfsPropagation"
-
-
-def test_remount_is_refused_by_name() -> None:
-    config: Config = {"ociVersion": "1.0.0", "root": {"path": "r"}, "process": {"args": ["a"], "cwd": "/"}}
-    config |= {"linux": {"namespaces": [{"type": "mount"}]}, "mounts": [{"destination": "/a", "options": ["remount"]}]}
-    with pytest.raises(UnsupportedError, match=r"mounts\[0\] \(/a\): the option remount") as caught:
-        compile_container(config, Request("c", "/b", "/b/r", waits=True), Host())
-    assert caught.value.config_path == "mounts[0]"

@@ -420,7 +420,6 @@ BAD |= {
         ("mount-label", {"linux.mountLabel": "x"}, "linux.mountLabel"),
         ("net-devices", {"linux.netDevices": {"eth0": {}}}, "linux.netDevices"),
         ("rdt", {"linux.intelRdt": {}}, "linux.intelRdt"),
-        ("idmap", {**MAPPED, **bind("bind", "idmap")}, "mounts[0].options"),
     )
 }
 
@@ -449,21 +448,54 @@ def test_values_of_the_environment_are_not_shown() -> None:
         assert found and "hunter2" not in str(found)
 
 
+OPTIONS, UIDS, GIDS = ("mounts[0]." + name for name in ("options", "uidMappings", "gidMappings"))
+CRUN = "idmap=uids=0-5-1;gids=@0-5-1"
+
+
 @pytest.mark.parametrize(
-    ("uids", "gids", "options", "expected"),
+    ("uids", "gids", "options", "change", "expected"),
     [
-        (ONE, None, ["rbind"], ["mounts[0].gidMappings", "mounts[0].uidMappings"]),
-        (None, ONE, ["rbind"], ["mounts[0].uidMappings", "mounts[0].gidMappings"]),
-        (ONE, ONE, ["rbind", "idmap"], ["mounts[0].uidMappings", "mounts[0].gidMappings", "mounts[0].options"]),
-        (None, None, ["rbind", "ridmap"], ["mounts[0].options", "mounts[0].options"]),
-        ([mapping(0, 0, 0)], ONE, ["rbind"], ["mounts[0].uidMappings[0].size", "mounts[0].uidMappings", "mounts[0].gidMappings"]),
-        (ONE, [mapping(0, 0, 0)], ["rbind"], ["mounts[0].gidMappings[0].size", "mounts[0].uidMappings", "mounts[0].gidMappings"]),
+        (ONE, ONE, ["rbind"], {}, []),
+        (ONE, ONE, ["rbind", "ridmap"], {}, []),
+        (None, None, ["bind", "idmap"], MAPPED, []),
+        (None, None, ["bind", CRUN], MAPPED, []),
+        (None, None, ["bind", "ridmap=uids=0-5-1#1-9-2;gids=0-5-1"], {}, []),
+        (ONE, None, ["rbind"], {}, [GIDS]),
+        (None, ONE, ["rbind"], {}, [UIDS]),
+        (None, [], ["rbind", "ridmap"], {}, [OPTIONS]),
+        (ONE, [mapping(0, 0, 0)], ["rbind"], {}, ["mounts[0].gidMappings[0].size"]),
+        (ONE, ONE, ["remount", "bind"], {}, [OPTIONS]),
+        (None, None, ["bind", CRUN], {}, [OPTIONS]),  # nobody's ids
+        (None, None, ["bind", "idmap=uids=0-5-1"], {}, [OPTIONS]),
+        (None, None, ["bind", "idmap=uids=0-5"], MAPPED, [OPTIONS]),
+        (None, None, ["bind", "idmap=gids=@70000-5-1"], MAPPED, []),
+        (None, None, ["bind", "idmap=gids=@5-70000-1"], MAPPED, [OPTIONS]),
+        (None, None, ["bind", "idmap=groups=0-5-1"], MAPPED, [OPTIONS]),
+        (None, None, ["bind", "idmap=uids=0-5-0"], MAPPED, [UIDS + "[0].size"]),
     ],
-)
-def test_id_mapped_mounts(uids: Any, gids: Any, options: list[str], expected: list[str]) -> None:
-    found = faults(config(bind(*options, uidMappings=uids, gidMappings=gids)))
-    assert [path for path, _ in found] == expected
-    assert (expected[-1], UNSUPPORTED) in found
+)  # fmt: skip
+def test_id_mapped_mounts(uids: Any, gids: Any, options: list[str], change: Change, expected: list[str]) -> None:
+    asked = {**change, **bind(*options, uidMappings=uids, gidMappings=gids)}
+    assert [path for path, _ in faults(config(asked))] == expected
+
+
+@pytest.mark.parametrize("kind", ["proc", "sysfs", "cgroup", "mqueue", "devpts"])
+def test_what_has_no_ids_to_map(kind: str) -> None:
+    found = faults(config({**MAPPED, **mount(type=kind, options=["idmap"])}))
+    assert found == [("mounts[0].type", f"a file system of type {kind} cannot be ID-mapped")]
+
+
+def test_a_rootless_runtime_maps_no_mounts() -> None:
+    asked = default_spec(rootless=True, cgroup2=False, uid=1000, gid=1000)
+    asked["mounts"][1]["options"].append("idmap")
+    assert faults(asked, host=SimpleNamespace(rootless=True)) == [
+        ("mounts[1]", "ID-mapped mounts cannot be made by a rootless runtime")
+    ]
+
+
+def test_a_remount_needs_no_source_and_no_type() -> None:
+    assert faults(config({"mounts": [{"destination": "/mnt", "options": ["remount", "bind", "ro"]}]})) == []
+    assert faults(config({"mounts": [{"destination": "/proc", "options": ["remount", "ro"]}]})) == []
 
 
 def test_rootless() -> None:

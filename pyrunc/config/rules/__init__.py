@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pyrunc.config.names import HOOKS
 from pyrunc.config.rules.linux import linux_rules, namespace_rules
-from pyrunc.config.rules.mounts import mount_rules
+from pyrunc.config.rules.mounts import mapped, mount_rules
 from pyrunc.config.rules.process import process_rules, unknown_capabilities, unsupported_process
 from pyrunc.config.rules.text import check_absolute, check_env, check_text, check_texts, quote
 from pyrunc.errors import ConfigError
@@ -52,7 +52,7 @@ def check(config: dict[str, Any], *, host: Host | None = None) -> None:
     for name in ("hostname", "domainname"):
         if config.get(name):
             _uts_name(faults, name, config[name], namespaces)
-    mount_rules(faults, config.get("mounts") or [], namespaces)
+    mount_rules(faults, config.get("mounts") or [], linux)
     linux_rules(faults, linux, namespaces)
     if hooks := config.get("hooks"):
         _hooks(faults, hooks)
@@ -86,11 +86,6 @@ def unsupported(config: dict[str, Any]) -> Faults:
     linux = config.get("linux") or {}
     found += ["linux." + name for name in ("intelRdt",) if linux.get(name) is not None]
     found += ["linux." + name for name in ("netDevices", "mountLabel") if linux.get(name)]
-    for i, mount in enumerate(config.get("mounts") or ()):
-        found += [f"mounts[{i}].{name}" for name in ("uidMappings", "gidMappings") if mount.get(name)]
-        options = mount.get("options") or ()
-        if "idmap" in options or "ridmap" in options:
-            found.append(f"mounts[{i}].options")
     return [(path, UNSUPPORTED) for path in found]
 
 
@@ -128,3 +123,6 @@ def _rootless(faults: Faults, config: dict[str, Any], namespaces: dict[str, str]
         faults.append(("linux.namespaces", "a rootless container needs a user namespace"))
     if ((config.get("process") or {}).get("user") or {}).get("additionalGids"):
         faults.append(("process.user.additionalGids", "cannot be set in a rootless container"))
+    for i, mount in enumerate(config.get("mounts") or ()):
+        if mapped(mount):
+            faults.append((f"mounts[{i}]", "ID-mapped mounts cannot be made by a rootless runtime"))

@@ -5,7 +5,7 @@ The file system inside may still lie with symbolic links; that is met where a mo
 
 from __future__ import annotations
 
-from pyrunc.config.names import MOUNT_OPTIONS
+from pyrunc.config.names import CUSTOM_IDMAP, MOUNT_OPTIONS
 from pyrunc.config.rules.linux import check_mappings
 from pyrunc.config.rules.text import check_text, check_texts, clean, quote
 
@@ -23,27 +23,38 @@ PROC_OVERMOUNTS = frozenset((
     "/proc/slabinfo", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
 ))  # fmt: skip
 
+NEVER_MAPPED = frozenset(("proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2"))
+"""What a file system shows of the container's own namespaces has no owner on a disk."""
+
 BIND_WITH_DATA = "bind mounts cannot have any filesystem-specific options applied"
 
 
-def mount_rules(faults: Faults, mounts: list[dict[str, Any]], namespaces: dict[str, str]) -> None:
+def mapped(mount: dict[str, Any]) -> bool:
+    """Whether the mount asks for a mapping of its ids."""
+    if mount.get("uidMappings") or mount.get("gidMappings"):
+        return True
+    return any(option in ("idmap", "ridmap") or option.startswith(CUSTOM_IDMAP) for option in mount.get("options") or ())
+
+
+def mount_rules(faults: Faults, mounts: list[dict[str, Any]], linux: dict[str, Any]) -> None:
     for i, mount in enumerate(mounts):
         at = f"mounts[{i}]."
         options = mount.get("options") or ()
         bind = "bind" in options or "rbind" in options
         kind = mount.get("type") or ""
-        _destination(faults, mount.get("destination") or "", kind, bind, at)
+        remount = "remount" in options
+        _destination(faults, mount.get("destination") or "", kind, bind or remount, at)
         check_text(faults, at + "type", kind)
         check_text(faults, at + "source", mount.get("source"))
         check_texts(faults, at + "options", options)
         if bind:
-            _bind(faults, mount, options, at)
-        elif "remount" not in options and kind in ("", "bind", "none"):
+            _bind(faults, mount, options, at, remount=remount)
+        elif not remount and kind in ("", "bind", "none"):
             faults.append((at + "type", f'{quote(kind)} is no file system: a bind mount needs the option "bind" or "rbind"'))
         if "tmpcopyup" in options and kind != "tmpfs":
             faults.append((at + "options", "tmpcopyup is for tmpfs only"))
-        if mount.get("uidMappings") or mount.get("gidMappings") or "idmap" in options or "ridmap" in options:
-            _idmap(faults, mount, namespaces, at)
+        if mapped(mount):
+            _idmap(faults, mount, linux, at)
 
 
 def _destination(faults: Faults, destination: str, kind: str, bind: bool, at: str) -> None:
@@ -62,20 +73,38 @@ def _destination(faults: Faults, destination: str, kind: str, bind: bool, at: st
         faults.append((at, f"{quote(destination)} cannot be mounted because it is inside /proc"))
 
 
-def _bind(faults: Faults, mount: dict[str, Any], options: Sequence[str], at: str) -> None:
-    if not mount.get("source"):
+def _bind(faults: Faults, mount: dict[str, Any], options: Sequence[str], at: str, *, remount: bool) -> None:
+    if not mount.get("source") and not remount:
         faults.append((at + "source", "a bind mount needs a source"))
-    if not MOUNT_OPTIONS.issuperset(options) and (data := [option for option in options if option not in MOUNT_OPTIONS]):
+    if not MOUNT_OPTIONS.issuperset(options):
+        data = [option for option in options if option not in MOUNT_OPTIONS and not option.startswith(CUSTOM_IDMAP)]
         if any(data):
             faults.append((at + "options", f"{BIND_WITH_DATA}: {quote(','.join(data))}"))
 
 
-def _idmap(faults: Faults, mount: dict[str, Any], namespaces: dict[str, str], at: str) -> None:
-    """Mappings come in pairs; ``idmap`` without any borrows those of the container's user namespace."""
+def _idmap(faults: Faults, mount: dict[str, Any], linux: dict[str, Any], at: str) -> None:
+    """Mappings come in pairs; ``idmap`` without any borrows those of the container's user namespace (runtime-spec 1.2)."""
     uids, gids = mount.get("uidMappings"), mount.get("gidMappings")
+    options = mount.get("options") or ()
+    bind = "bind" in options or "rbind" in options
+    custom_option = next((option for option in options if option.startswith(CUSTOM_IDMAP)), None)
+    if "remount" in options:
+        faults.append((at + "options", "the ids of a mount that is there already cannot be mapped"))
+    if not bind and (mount.get("type") or "") in NEVER_MAPPED:
+        faults.append((at + "type", f"a file system of type {mount['type']} cannot be ID-mapped"))
     if bool(uids) != bool(gids):
         faults.append((at + ("gidMappings" if uids else "uidMappings"), "must be given when the other mapping is"))
-    elif not uids and "user" not in namespaces:
+    elif not uids and custom_option:
+        from pyrunc.config.idmap import custom
+
+        try:
+            uids, gids = custom(custom_option, linux)
+        except ValueError as error:
+            faults.append((at + "options", str(error)))
+            return
+        if not uids or not gids:
+            faults.append((at + "options", "needs uids= and gids=, or a user namespace of the container with maps"))
+    elif not uids and not any(namespace["type"] == "user" for namespace in linux.get("namespaces") or ()):
         faults.append((at + "options", "idmap without mappings needs a user namespace"))
     check_mappings(faults, at + "uidMappings", uids)
     check_mappings(faults, at + "gidMappings", gids)
