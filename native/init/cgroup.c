@@ -11,7 +11,7 @@ EXECUTOR(OPEN_CGROUP) {
     long fd = sys(__NR_openat, AT_FDCWD, op_text(op, 0), (op->v[1] ? O_PATH | O_DIRECTORY : O_WRONLY) | O_CLOEXEC, 0);
     if (fd < 0)
         return fail(AT_OPEN, fd, NULL);
-    if (op->v[0] >= PLAN_NSLOTS - SLOT_CGROUP)
+    if (op->v[0] >= SLOT_HELD - SLOT_CGROUP)
         return fail(AT_OPEN, EMFILE, NULL);
     init.slot[op->v[1] ? SLOT_CGROUP2 : SLOT_CGROUP + op->v[0]] = (int)fd;
     return 0;
@@ -19,7 +19,7 @@ EXECUTOR(OPEN_CGROUP) {
 
 /* v: how many v1 cgroups */
 EXECUTOR(ENTER_CGROUPS) {
-    for (uint64_t i = 0; i < op->v[0] && i < PLAN_NSLOTS - SLOT_CGROUP; i++) {
+    for (uint64_t i = 0; i < op->v[0] && i < SLOT_HELD - SLOT_CGROUP; i++) {
         long r = sys(__NR_write, init.slot[SLOT_CGROUP + i], "0", 1);
         if (r < 0)
             return fail(AT_WRITE, r, NULL);

@@ -117,7 +117,7 @@ int fd_hold(uint64_t slot, int fd) {
 int fd_take(uint64_t slot) {
     int fd = slot < SLOT_HELD || slot >= PLAN_NSLOTS ? -1 : init.slot[slot];
     if (fd < 0)
-        return fail(AT_OPEN, EBADF, NULL);
+        return fail(AT_OPEN, EINVAL, "(nothing is held for it)");
     init.slot[slot] = -1;
     return fd;
 }

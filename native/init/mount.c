@@ -211,15 +211,16 @@ static int bind_attributes(int tree, const struct plan_op *op) {
     return 0;
 }
 
-static int source_tree(const struct plan_op *op) {
-    uint64_t slot = op->v[5] >> PLAN_MODE_SLOT;
-    return slot ? fd_take(slot) : mount_clone(AT_FDCWD, op_text(op, 0), op->v[5] & MODE_RECURSIVE);
+int mount_held(uint64_t slot, const char *path, bool recursive) {
+    bool held = slot >= SLOT_HELD && slot < PLAN_NSLOTS && init.slot[slot] >= 0;
+    return held ? fd_take(slot) : mount_clone(AT_FDCWD, path, recursive);
 }
 
 /* s: source, destination; v: attributes set, cleared, set below, cleared below, propagation, mode and slot */
 EXECUTOR(BIND) {
     struct statx st;
-    int result = -1, target = -1, tree = source_tree(op);
+    int result = -1, target = -1;
+    int tree = mount_held(op->v[5] >> PLAN_MODE_SLOT, op_text(op, 0), op->v[5] & MODE_RECURSIVE);
     if (tree < 0)
         return -1;
     if (path_statx(tree, &st) < 0)
@@ -256,7 +257,7 @@ EXECUTOR(NEW_TREE) {
     const char *options = op_text(op, 1);
     const struct mapping map = {init.slot[op->v[2] % PLAN_NSLOTS], (uint32_t)op->v[3], (uint32_t)op->v[4]};
     if (map.userns < 0)
-        return fail(AT_MAPIDS, EBADF, NULL);
+        return fail(AT_MAPIDS, EINVAL, NULL);
     int tree = mount_new(op_text(op, 0), options, options + op_length(op, 1), op->v[1], &map);
     return tree < 0 ? -1 : fd_hold(op->v[0], tree);
 }

@@ -1,14 +1,19 @@
 /* User namespaces beside the container's own: for their mappings alone. */
 #include "init.h"
 
+#include <linux/prctl.h>
 #include <linux/sched.h>
 #include <linux/signal.h>
 
-/* A process in a new user namespace, which waits to be killed. */
+/* A process in a new user namespace, which waits to be killed, by us or with us. */
 static long start_holder(void) {
-    long pid = sys(__NR_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0);
-    while (pid == 0)
-        sys(__NR_ppoll, 0, 0, 0, 0, 0);
+    long parent = sys(__NR_getpid), pid = sys(__NR_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0) {
+        sys(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+        while (sys(__NR_getppid) == parent)
+            sys(__NR_ppoll, 0, 0, 0, 0, 0);
+        sys(__NR_exit_group, 1);
+    }
     return pid;
 }
 

@@ -55,7 +55,7 @@ WRONG = {
     "text in the header": header(text=8),
     "text beyond the end": header(text=2**32 - 1),
     "too many passed": header(npassed=c.PLAN_PASSED + 1),
-    "a slot that is not": header(npassed=1, passed=bytes([c.PLAN_NSLOTS])),
+    "a slot that is not": header(npassed=1, passed=bytes([c.SLOT_HELD])),
     "preserved over the plan": header(preserve=1),
     "string beyond": string_at(TEXT),
     "string at the very end": string_at(TEXT - 4),

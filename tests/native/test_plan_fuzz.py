@@ -68,6 +68,13 @@ def corpus(root: str) -> list[bytes]:
     hook = op("HOOK", "/bin/true", ["true"], ["A=1"], "{", "}", v=[5000, 1, 1])
     uts = [op("OPEN_NS", "/proc/self/ns/uts", v=[1]), op("SETNS", "x", v=[1, NEWUTS])]
     pts = op("MOUNT", "devpts", "/dev/pts", ["newinstance", "ptmxmode=666"], v=[0, 0, 0])
+    maps, first = op("MAKE_USERNS", "0 0 1\n", "0 0 1\n", v=[c.SLOT_HELD]), c.SLOT_HELD + 1
+    held = [maps, op("OPEN_TREE", root, v=[first, SLAVE, c.MODE_RECURSIVE, 0]), op("VERIFY_MAPS", "0 0 1\n", "0 0 1\n")]
+    held.append(op("NEW_TREE", "tmpfs", ["size=4k"], v=[first + 1, 0, c.SLOT_HELD, 0, 0]))
+    layers = [f"lowerdir={root}/a\\:b:{root}::{root}", f"upperdir={root}/u", f"workdir={root}/w"]
+    held.append(op("NEW_TREE", "overlay", layers, v=[first + 2, 0, c.SLOT_HELD, 0, 0]))
+    use = [bind(root, "/held", mode=first << c.PLAN_MODE_SLOT), op("REMOUNT", "/held", ["ro"], v=[1, 0, 0, 0, SLAVE])]
+    use.append(op("MOUNT", "tmpfs", "/t", ["size=4k"], v=[0, 0, (first + 1) << c.PLAN_MODE_SLOT]))
     plans = [
         [*enter, *mounts, *names, op("SESSION"), op("KEYRING", "k", v=[1]), op("PIVOT"), *user, *end],
         [*enter, hook, pts, op("NULL_STDIO"), op("OWN_STDIO"), op("SESSION"), op("CONSOLE", v=[1, 2, 1]), op("MOVE_ROOT"), *end],
@@ -75,6 +82,7 @@ def corpus(root: str) -> list[bytes]:
         [*enter[:1], op("UNSHARE", v=[NEWTIME]), op("TIME_OFFSETS", "monotonic 1 0"), op("OOM_SCORE", "5"), op("JOIN", v=[0])],
         [op("NO_NEW_PRIVS"), op("SECCOMP", errno_filter(SETHOSTNAME, 1), v=[0]), op("SYNC", v=[c.SYNC_READY]), *end],
         [op("OWN_ROOT"), op("OPEN_CGROUP", "/", v=[0, 1]), op("ENTER_CGROUPS"), op("BECOME_ROOT", v=[1]), op("WAIT")],
+        [*enter[:1], *held, *enter[1:-1], op("GO_TO_ROOT", root), op("ROOT", root, v=[0, 1]), *use, op("PIVOT"), *end],
     ]
     assert {o.name for plan in plans for o in plan} == set(c.OP_NAMES.values())
     return [encode([Op(o.name, o.strings, o.values, sum(c.TOLERATED)) for o in plan]) for plan in plans]
@@ -214,7 +222,7 @@ def test_the_plans_are_carried_out_to_their_ends(jail: Jail, plans: list[bytes],
 
 WORDS = st.one_of(st.sampled_from([0, 1, 7, 8, 15, 16, 63, 64, 255, 4096, 2**31, 2**32 - 1, 2**63]), st.integers(0, 2**64 - 1))
 KINDS = st.sampled_from(["flip", "word", "value", "string", "opcode", "swap", "text"])
-FAULTS = st.tuples(st.integers(0, 5), st.lists(st.tuples(KINDS, st.integers(0, 2**16), WORDS), min_size=1, max_size=5))
+FAULTS = st.tuples(st.integers(0, 6), st.lists(st.tuples(KINDS, st.integers(0, 2**16), WORDS), min_size=1, max_size=5))
 Faults = tuple[int, list[tuple[str, int, int]]]
 
 
