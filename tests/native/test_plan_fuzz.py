@@ -75,14 +75,15 @@ def corpus(root: str) -> list[bytes]:
     held.append(op("NEW_TREE", "overlay", layers, v=[first + 2, 0, c.SLOT_HELD, 0, 0]))
     use = [bind(root, "/held", mode=first << c.PLAN_MODE_SLOT), op("REMOUNT", "/held", ["ro"], v=[1, 0, 0, 0, SLAVE])]
     use.append(op("MOUNT", "tmpfs", "/t", ["size=4k"], v=[0, 0, (first + 1) << c.PLAN_MODE_SLOT]))
-    policy = op("MEMORY_POLICY", bytes(8), v=[0, 64])
+    scheduling = [op("SCHEDULER", v=[0]), op("IO_PRIORITY", v=[2 << 13]), op("AFFINITY", bytes(8)), op("PERSONALITY", v=[0])]
+    scheduling.append(op("MEMORY_POLICY", bytes(8), v=[0, 64]))
     plans = [
         [*enter, *mounts, *names, op("SESSION"), op("KEYRING", "k", v=[1]), op("PIVOT"), *user, *end],
         [*enter, hook, pts, op("NULL_STDIO"), op("OWN_STDIO"), op("SESSION"), op("CONSOLE", v=[1, 2, 1]), op("MOVE_ROOT"), *end],
         [*uts, op("OPEN_ROOT", "/"), op("ENTER_ROOT"), *end],
         [*enter[:1], op("UNSHARE", v=[NEWTIME]), op("TIME_OFFSETS", "monotonic 1 0"), op("OOM_SCORE", "5"), op("JOIN", v=[0])],
         [op("NO_NEW_PRIVS"), op("SECCOMP", errno_filter(SETHOSTNAME, 1), v=[0]), op("SYNC", v=[c.SYNC_READY]), *end],
-        [op("SCHEDULER", v=[0]), op("IO_PRIORITY", v=[2 << 13]), op("AFFINITY", bytes(8)), op("PERSONALITY", v=[0]), policy, *end],
+        [*scheduling, *end],
         [op("OWN_ROOT"), op("OPEN_CGROUP", "/", v=[0, 1]), op("ENTER_CGROUPS"), op("BECOME_ROOT", v=[1]), op("WAIT")],
         [*enter[:1], *held, *enter[1:-1], op("GO_TO_ROOT", root), op("ROOT", root, v=[0, 1]), *use, op("PIVOT"), *end],
     ]
