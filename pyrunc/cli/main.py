@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from types import ModuleType, TracebackType
 
 COMMANDS = (
-    *("create", "delete", "events", "exec", "help", "kill", "list", "pause", "plan", "ps", "resume", "run", "spec", "start"),
-    *("state", "update", "version"),
+    *("checkpoint", "create", "delete", "events", "exec", "help", "kill", "list", "pause", "plan", "ps", "restore", "resume"),
+    *("run", "spec", "start", "state", "update", "version"),
 )
 """Each is a module of this package with a ``COMMAND`` (its table) and ``execute(context, given) -> exit status``."""
 
@@ -39,6 +39,8 @@ def main(argv: list[str] | None = None) -> int:
         module = command_module(given.args[0])
         request = parse_command(module.COMMAND, given.args[1:])
         if request.help:
+            if module.COMMAND.needs:
+                module.COMMAND.needs()
             return _show("help", module.COMMAND.name)
         failure = module.COMMAND.failure
         return int(module.execute(ctx, request))

@@ -11,7 +11,7 @@ from pyrunc.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     Value = bool | int | str | list[str]
 
@@ -46,10 +46,13 @@ class Command:
 
     ``arguments`` is the usage after the options; ``most`` is None for any number of arguments. ``interspersed`` is
     false where the options end at the first argument. ``failure`` is the exit status of a command that was understood
-    and failed. ``hidden`` options are accepted and shown nowhere.
+    and failed. ``hidden`` options are accepted and shown nowhere. ``needs``, of a command that not every host can carry out,
+    raises UnsupportedError on one that cannot: then --help fails too, by which podman asks.
     """
 
-    __slots__ = ("about", "arguments", "failure", "hidden", "interspersed", "least", "most", "name", "options", "summary")
+    __slots__ = (
+        "about", "arguments", "failure", "hidden", "interspersed", "least", "most", "name", "needs", "options", "summary",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class Command:
         interspersed: bool = True,
         failure: int = 1,
         hidden: Sequence[Option] = (),
+        needs: Callable[[], object] | None = None,
     ) -> None:
         self.name = name
         self.arguments = arguments
@@ -75,6 +79,7 @@ class Command:
         self.interspersed = interspersed
         self.failure = failure
         self.hidden = hidden
+        self.needs = needs
 
 
 class Given:

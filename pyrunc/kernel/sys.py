@@ -81,3 +81,16 @@ def receive(channel: int, size: int) -> tuple[bytes, int | None]:
 def hand_over(path: str, payload: bytes, fd: int) -> None:
     """Connect to the unix stream socket at `path` and send the payload with the fd (SCM_RIGHTS)."""
     _check(lib.pyrunc_hand_over(os.fsencode(path), payload, len(payload), fd), path)
+
+
+def spawn_apart(program: str, argv: Sequence[str], env: Sequence[str], fds: Sequence[int], root: str | None) -> int:
+    """Start a program of the host's with ``fds[i]`` as its fd ``3 + i``; its pid. It dies with us.
+
+    With `root` it has our stdio and is in a mount namespace of its own, where that directory is a mount point.
+    """
+    words = [[ffi.new("char[]", os.fsencode(word)) for word in words] for words in (argv, env)]
+    step = ffi.new("int *")
+    where = ffi.NULL if root is None else ffi.new("char[]", os.fsencode(root))
+    arrays = [ffi.new("char *[]", [*strings, ffi.NULL]) for strings in words]
+    pid = lib.pyrunc_spawn_apart(os.fsencode(program), *arrays, list(fds), len(fds), where, step)
+    return _check(pid, ("new mount namespace", root, program)[step[0]])

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Creation:
-    """One container being made. `make` returns its process, which waits for `start` or already runs the program."""
+    """One container being made. `make` returns the pid of its process, which waits for `start` or already runs the program."""
 
     def __init__(self, ctx: Context, id: str, options: Options) -> None:
         self.ctx = ctx
@@ -48,7 +48,7 @@ class Creation:
         self._hooks_begun = False
         self._forks = self.bundle.namespaces.private("pid") or self.bundle.namespaces.private("time")
 
-    def make(self) -> Child:
+    def make(self) -> int:
         """The whole of it, under the container's lock. Raises any PyruncError; then nothing is left."""
         from pyrunc.state.ids import check_id
 
@@ -101,7 +101,7 @@ class Creation:
         self.manager.create(pid)
         self.manager.apply(self.bundle.linux.get("resources"))
 
-    def _launch(self) -> Child:
+    def _launch(self) -> int:
         if os.getenv("NOTIFY_SOCKET"):
             self._announce()
         plan = self.bundle.plan(self.ctx, self.record, self.options, self.manager)
@@ -125,7 +125,7 @@ class Creation:
                 if self.options.pid_file:
                     write_pid(self.options.pid_file, child.pid)
                 self.ctx.log.debug(f"process {child.pid} is set up")
-                return child
+                return child.pid
         except PyruncError as error:
             raise self._explain(error) from None
         finally:

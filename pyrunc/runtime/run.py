@@ -25,25 +25,30 @@ def run(ctx: Context, id: str, *, detach: bool, keep: bool, no_subreaper: bool, 
     try:
         creation = Creation(ctx, id, options)
         check_console(creation.bundle.config["process"], options.console_socket, detached=detach)
-        if detach:
-            pid = _start(ctx, creation)
-            if creation.notifier:
-                _await_readiness(creation, creation.notifier, pid)
-            creation.container.close()
-            return 0
-        return _foreground(ctx, creation, keep=keep, subreaper=not no_subreaper)
+        return supervise(ctx, creation, detach=detach, keep=keep, subreaper=not no_subreaper)
     except PyruncError as error:
         where = "pyrunc run failed: unable to start container process" if error.stage == "setup" else "pyrunc run failed"
         raise error.within(where) from None
 
 
+def supervise(ctx: Context, creation: Creation, *, detach: bool, keep: bool, subreaper: bool) -> int:
+    """Make the container and see it through to its end, or with `detach` to its beginning. Returns and raises as `run` does."""
+    if not detach:
+        return _foreground(ctx, creation, keep=keep, subreaper=subreaper)
+    pid = _start(ctx, creation)
+    if creation.notifier:
+        _await_readiness(creation, creation.notifier, pid)
+    creation.container.close()
+    return 0
+
+
 def _start(ctx: Context, creation: Creation) -> int:
-    child = creation.make()
+    pid = creation.make()
     if creation.record.hooks.get("poststart"):
         from pyrunc.runtime.after import poststart
 
         poststart(ctx, creation.container)
-    return child.pid
+    return pid
 
 
 def _await_readiness(creation: Creation, notifier: Notifier, pid: int) -> None:
