@@ -53,10 +53,12 @@ def select(
         from .v1 import V1
 
         return V1(paths, rootless=rootless, explicit=bool(path))
+    from .delegation import owner
     from .v2 import V2, needs_domain
 
     domain = needs_domain(linux.get("resources"))
-    return V2(paths, rootless=rootless, explicit=bool(path), top=host.hierarchies[0].mount, domain=domain)
+    top = host.hierarchies[0].mount
+    return V2(paths, rootless=rootless, explicit=bool(path), top=top, domain=domain, owner=owner(config))
 
 
 def reopen(record: object) -> Manager:

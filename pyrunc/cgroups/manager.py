@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NOT_PERMITTED = (EACCES, EPERM, EROFS)
 NO_PERMISSION = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups"
-REMOVE_SECONDS = 2.0
+REMOVE_SECONDS = 10.0
 
 
 class Manager:
@@ -289,7 +289,7 @@ class Manager:
     def destroy(self) -> None:
         """Remove the container's cgroups and whatever it made below them; absence is fine.
 
-        A killed process holds its cgroup until it is gone, so EBUSY is tried again for up to 2 seconds in all; then
+        A killed process holds its cgroup until it is gone, so EBUSY is tried again for up to 10 seconds in all; then
         CgroupError. Parents stay, as with runc (they are their creator's, or other containers' too), except those that
         this very object made, once they are empty.
         """

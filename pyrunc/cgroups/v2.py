@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..errors import ConfigError, UnsupportedError
+from errno import EPERM
+
+from ..errors import CgroupError, ConfigError, UnsupportedError
 from ..kernel import os
 from . import files
 from .manager import Manager
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 class V2(Manager):
     """`top` is the mount point, below which controllers are enabled; `domain` says that the config asks for a controller
-    that a threaded cgroup cannot have. Only `create` needs the two.
+    that a threaded cgroup cannot have; `owner` is the uid to whom the cgroup is given. Only `create` needs the three.
     """
 
     def __init__(
@@ -30,10 +32,12 @@ class V2(Manager):
         ours: bool = False,
         top: str = "",
         domain: bool = False,
+        owner: int | None = None,
     ) -> None:
         super().__init__(paths, rootless=rootless, explicit=explicit, ours=ours)
         self._top = top
         self._domain = domain
+        self._owner = owner
 
     def limits(self, resources: dict[str, Any]) -> list[list[Setting]]:
         from .limits_v2 import compile_limits
@@ -71,15 +75,25 @@ class V2(Manager):
             _enable_controllers(parent)
             parent = f"{parent}/{name}"
         kind = files.read(directory + "/cgroup.type").strip()
-        if kind == "domain":
-            return
-        if self._domain:
+        if kind != "domain" and self._domain:
             raise UnsupportedError(
                 f"linux.cgroupsPath: {directory} is {kind!r}, and a cgroup below a threaded one cannot limit memory or I/O",
                 config_path="linux.cgroupsPath",
             )
         if kind == "domain invalid":
             files.write(directory + "/cgroup.type", "threaded")
+        if self._owner is not None and self._owner != os.geteuid():
+            self._give(directory, self._owner)
+
+    def _give(self, directory: str, uid: int) -> None:
+        from .delegation import give
+
+        try:
+            give(directory, uid)
+        except CgroupError as error:
+            if not self.rootless or error.errno != EPERM:
+                raise
+            # Of one's own ids only the uid can be given anything; the container's others go without, as with runc.
 
     def _primary(self) -> str | None:
         return self.paths.get("")

@@ -65,6 +65,11 @@ class Bundle:
         self.rootfs = self._rootfs()
         if unknown := unknown_capabilities(self.config["process"]):
             ctx.log.warning(f"unknown capabilities are left out: {', '.join(unknown)}")
+        memory = (self.linux.get("resources") or {}).get("memory") or {}
+        if memory.get("kernel") or memory.get("kernelTCP"):
+            from pyrunc.runtime.update import warn_of_obsolete
+
+            warn_of_obsolete(ctx, memory)
 
     def _leave_our_own(self) -> None:
         """A path that leads to the runtime's own namespace is as good as none. Taken for the container's, its sysctls and its

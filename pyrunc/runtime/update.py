@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 RESOURCES = "resources.json"
 """In the container's directory, once it was updated: ``linux.resources`` in force, of which config.json's were the first."""
 
-OBSOLETE = ("kernel", "kernelTCP")
-
 
 def update(ctx: Context, id: str, request: dict[str, Any], source: str | None = None) -> None:
     """Put the resources of `request`, or of the file `source` (``-`` is standard input), in force; all of them or none.
@@ -33,9 +31,7 @@ def update(ctx: Context, id: str, request: dict[str, Any], source: str | None = 
     UnsupportedError, CgroupError.
     """
     change = check_resources(request, "update") if source is None else _from_file(source)
-    for name in OBSOLETE:
-        if (change.get("memory") or {}).pop(name, None):
-            ctx.log.warning(f"linux.resources.memory.{name} is ignored: kernels have no such limit any more")
+    warn_of_obsolete(ctx, change.get("memory") or {})
     container = Store(ctx.root).open(id, lock=True)
     try:
         manager = reopen(container.record.cgroup)
@@ -53,6 +49,13 @@ def update(ctx: Context, id: str, request: dict[str, Any], source: str | None = 
             raise
     finally:
         container.close()
+
+
+def warn_of_obsolete(ctx: Context, memory: dict[str, Any]) -> None:
+    """Linux 5.11 and 6.1 took these two limits away, and the specification advises against them."""
+    for name in ("kernel", "kernelTCP"):
+        if memory.get(name):
+            ctx.log.warning(f"linux.resources.memory.{name} is ignored: kernels have no such limit any more")
 
 
 def _in_force(container: Container) -> dict[str, Any]:
