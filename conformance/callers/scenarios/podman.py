@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 from conformance.callers.engines import Podman
@@ -65,3 +66,24 @@ def no_cgroups(engine: Podman) -> None:
     common = [word for word in engine.COMMON if word not in ("--cgroup-parent", f"/{engine.sandbox.tag}")]
     result = engine("run", "--rm", "--cgroups=disabled", *common, *engine.image(), "cat", "/proc/self/cgroup")
     assert engine.sandbox.tag not in result.out and "libpod" not in result.out, result
+
+
+@podman
+def user_namespace(engine: Podman) -> None:
+    """run --uidmap: podman's own files lie where the mapped root may not go; a volume with mapped ids"""
+    maps = [word for kind in ("uid", "gid") for word in (f"--{kind}map", "0:200000:65536")]
+    volume, rootfs = engine.work / "volume", engine.work / "mapped"
+    volume.mkdir()
+    (volume / "file").write_text("mapped")
+    os.chown(volume / "file", 1000, 1000)
+    shutil.copytree(engine.rootfs, rootfs, symlinks=True)
+    for directory, _, _ in os.walk(rootfs):
+        os.chown(directory, 200000, 200000)  # as podman does with an image, so that mount points can be made
+    script = "cat /proc/self/uid_map /v/file; stat -c %u:%g /v/file"
+    try:
+        where = ["-v", f"{volume}:/v:idmap", *engine.COMMON, "--rootfs", rootfs]
+        done = engine("run", "--rm", *maps, *where, "sh", "-ec", script)
+    finally:
+        shutil.rmtree(volume)
+        shutil.rmtree(rootfs)
+    assert done.out.split() == ["0", "200000", "65536", "mapped1000:1000"], done
