@@ -144,14 +144,38 @@ static int take_over(int tree, int target, uint64_t mode) {
     return mode & MODE_COPYUP ? copy_up(target, tree) : 0;
 }
 
-/* s: type, destination, options; v: attributes, propagation, mode and slot */
-EXECUTOR(MOUNT) {
+/* Nothing to see and nowhere to write. */
+static int empty_tree(void) {
+    static const char options[] = "nr_blocks=1\0nr_inodes=1\0mode=755";
+    const uint64_t flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    return mount_new("tmpfs", options, options + sizeof options, flags, NULL);
+}
+
+/* A user namespace that does not own the network namespace gets no sysfs, one that does not own the cgroup namespace no
+ * cgroup2. What the host shows there must do then; of a cgroup2 that is nobody's, nothing (CVE-2023-25809). */
+static int instead(const struct plan_op *op) {
+    const char *source = op_text(op, 3);
+    if (!source || (init.failure.error != EPERM && init.failure.error != EBUSY))
+        return -1;
+    int tree = *source ? mount_clone(AT_FDCWD, source, true) : empty_tree();
+    if (tree >= 0 && op->v[3] && mount_attributes(tree, op->v[3], 0, 0, true) < 0)
+        fd_close(&tree);
+    return tree;
+}
+
+static int file_system(const struct plan_op *op) {
     const char *options = op_text(op, 2);
+    uint64_t slot = op->v[2] >> PLAN_MODE_SLOT;
+    int tree = slot ? fd_take(slot) : mount_new(op_text(op, 0), options, options + op_length(op, 2), op->v[0], NULL);
+    return tree < 0 ? instead(op) : tree;
+}
+
+/* s: type, destination, options, what is bound where the kernel refuses ("" for an empty directory); v: attributes,
+ * propagation, mode and slot, attributes of what is bound instead, with all below */
+EXECUTOR(MOUNT) {
     int result = -1, tree = -1, target = path_target(op_text(op, 1), TARGET_DIR, op->v[2] & MODE_REALDIR);
     if (target >= 0)
-        tree = op->v[2] >> PLAN_MODE_SLOT
-                   ? fd_take(op->v[2] >> PLAN_MODE_SLOT)
-                   : mount_new(op_text(op, 0), options, options + op_length(op, 2), op->v[0], NULL);
+        tree = file_system(op);
     if (tree >= 0 && take_over(tree, target, op->v[2]) == 0 && mount_attach(tree, target, op->v[2]) == 0)
         result = mount_propagation(tree, op->v[1]);
     fd_close(&tree);
@@ -312,13 +336,7 @@ EXECUTOR(READONLY_PATH) {
 
 /* One empty file system serves all masked directories; a detached mount cannot be cloned before Linux 6.15, so the
  * first place takes it and the others clone that. */
-static int masked_tree(void) {
-    static const char options[] = "nr_blocks=1\0nr_inodes=1\0mode=755";
-    if (init.masked >= 0)
-        return mount_clone(init.masked, "", false);
-    const uint64_t flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-    return mount_new("tmpfs", options, options + sizeof options, flags, NULL);
-}
+static int masked_tree(void) { return init.masked >= 0 ? mount_clone(init.masked, "", false) : empty_tree(); }
 
 /* The container's own /dev/null may be anything an image's author likes: only the device 1:3 will do (CVE-2025-31133). */
 static int null_tree(void) {

@@ -186,7 +186,8 @@ def _root(
     propagation = PROPAGATION[linux.get("rootfsPropagation") or "rslave"]
     if propagation & MS_PRIVATE and not request.pivot:
         raise ConfigError([(at, "private is not safe with --no-pivot: the host's mounts stay below the root, and busy")])
-    mounts = compile_mounts(config.get("mounts") or (), request.bundle, request.cgroup_view, held)
+    confined = ns.private("user") or host.in_userns
+    mounts = compile_mounts(config.get("mounts") or (), request.bundle, request.cgroup_view, held, user_namespace=confined)
     outer = _outer_propagation(linux)
     plan = [ops.propagate(at, "/", [outer | MS_REC])]
     plan.append(ops.root("root.path", request.rootfs, private_parent=outer & MS_SHARED != 0, here=_hidden(ns)))

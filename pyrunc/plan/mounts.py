@@ -30,18 +30,21 @@ ATTR_TO_MS = ((0x1, 0x1), (0x2, 0x2), (0x4, 0x4), (0x8, 0x8), (0x10, 0x400), (0x
 class Mounts:
     """What compiling all mounts gave: the ops, and the destinations that become read-only when all is in place."""
 
-    __slots__ = ("dev_is_bind", "held", "late_readonly", "ops")
+    __slots__ = ("dev_is_bind", "held", "late_readonly", "ops", "user_namespace")
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: Held, user_namespace: bool) -> None:
+        self.user_namespace = user_namespace
         self.ops: list[Op] = []
         self.held = held
         self.late_readonly: list[Op] = []
         self.dev_is_bind = False
 
 
-def compile_mounts(mounts: Sequence[dict[str, Any]], bundle: str, view: Sequence[Leg], held: Held) -> Mounts:
+def compile_mounts(
+    mounts: Sequence[dict[str, Any]], bundle: str, view: Sequence[Leg], held: Held, *, user_namespace: bool
+) -> Mounts:
     """`held` collects what must be done before, outside of the user namespace."""
-    result = Mounts(held)
+    result = Mounts(held, user_namespace)
     for i, mount in enumerate(mounts):
         at = f"mounts[{i}]"
         options = parse(mount.get("options"))
@@ -116,7 +119,9 @@ def _file_system(result: Mounts, at: str, mount: dict[str, Any], target: str, op
     elif any(len(word.encode("utf-8", "surrogateescape")) > FSCONFIG_MAX for word in words):
         result.ops.append(_by_mount(at, fs, target, source, options, attributes, flags, mode))
     else:
-        result.ops.append(ops.mount(at, fs, target, words, attributes, options.propagation, mode))
+        # The host's /sys is bound in a user namespace that may not have its own, and never to be written to.
+        host_sys = ("/sys", attributes | MOUNT_ATTR_RDONLY) if fs == "sysfs" and result.user_namespace else None
+        result.ops.append(ops.mount(at, fs, target, words, attributes, options.propagation, mode, instead=host_sys))
 
 
 def _plain(options: MountOptions) -> int:
@@ -153,7 +158,10 @@ def _cgroup(result: Mounts, at: str, target: str, options: MountOptions, view: S
         elif leg.kind == "symlink":
             result.ops.append(ops.symlink(at, place, leg.source))
         else:
-            result.ops.append(ops.mount(at, leg.kind, place, words, attributes, options.propagation, MODE_REALDIR))
+            instead = None if leg.instead is None or not result.user_namespace else (leg.instead, attributes)
+            result.ops.append(
+                ops.mount(at, leg.kind, place, words, attributes, options.propagation, MODE_REALDIR, instead=instead)
+            )
 
 
 def _bind_cgroup(result: Mounts, at: str, source: str, place: str, options: MountOptions) -> None:

@@ -161,11 +161,13 @@ def open_root(at: str = "", path: Text = b"/") -> Op:
 
 def mount(
     at: str, fs: Text, target: Text, options: Iterable[Text], attributes: int, propagation: Sequence[int], mode: int,
-    slot: int = 0,
+    slot: int = 0, instead: tuple[Text, int] | None = None,
 ) -> Op:
-    """`slot` is that of a file system made before."""
-    strings = (_b(fs), _b(target), _list(options))
-    return Op(c.OP_MOUNT, at, strings, (attributes, propagation_bits(propagation), mode | slot << c.PLAN_MODE_SLOT))
+    """`slot` is that of a file system made before. `instead`: what is bound where the kernel refuses one with EPERM or EBUSY
+    (empty: an empty directory), and with which attributes."""
+    strings = (_b(fs), _b(target), _list(options), None if instead is None else _b(instead[0]))
+    values = (attributes, propagation_bits(propagation), mode | slot << c.PLAN_MODE_SLOT, instead[1] if instead else 0)
+    return Op(c.OP_MOUNT, at, strings, values)
 
 
 def mount_data(

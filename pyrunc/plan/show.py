@@ -63,8 +63,16 @@ def _mount(op: Op) -> str:
     options += _attributes(op.value(0)).split(",")
     shown = ",".join(filter(None, dict.fromkeys(options)))
     return f"mount {op.text(0)} on {op.text(1)}" + _with(
-        ("from ", source.partition("=")[2]), ("with ", shown), ("propagation ", _propagation(op.value(1))), *_mode(op.value(2))
+        ("from ", source.partition("=")[2]), ("with ", shown), ("propagation ", _propagation(op.value(1))), *_mode(op.value(2)),
+        *_instead(op),
     )
+
+
+def _instead(op: Op) -> list[tuple[str, str]]:
+    if len(op.strings) < 4 or op.strings[3] is None:
+        return []
+    attributes = _attributes(op.value(3))
+    return [("or else ", (op.text(3) or "an empty directory") + (f" with {attributes}" if attributes else ""))]
 
 
 def _mount_data(op: Op) -> str:

@@ -34,7 +34,9 @@ SAMPLES: dict[Callable[..., Op], Op] = {
     ops.remount: ops.remount("mounts[5]", "/t", ["ro", "size=1m"], attributes=(1, 4), below=(2, 8), propagation=[0x100000]),
     ops.root: ops.root("root.path", "/bundle/rootfs", private_parent=True, here=True),
     ops.open_root: ops.open_root(),
-    ops.mount: ops.mount("mounts[0]", "tmpfs", "/tmp", ["source=none", "ro"], 0x26, [0x40000, 0x84000], c.MODE_COPYUP),
+    ops.mount: ops.mount(
+        "mounts[0]", "tmpfs", "/tmp", ["source=none", "ro"], 0x26, [0x40000, 0x84000], c.MODE_COPYUP, instead=("/sys", 1)
+    ),
     ops.mount_data: ops.mount_data("mounts[1]", "overlay", "/o", "lowerdir=/l", "none", 0x401, [0x100000], c.MODE_REALDIR),
     ops.bind: ops.bind(
         "mounts[2]", "/data", "/d", attributes=(1, 0x70), below=(2, 4), propagation=[0x24000],

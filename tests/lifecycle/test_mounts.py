@@ -221,6 +221,16 @@ def test_a_remount_of_a_bind_changes_the_mount_alone(box: Box, tree: Path) -> No
     assert mount["/m"]["tags"] == {"unbindable"} and "rw" in mount["/m"]["superblock"]
 
 
+def test_the_sys_of_a_user_namespace_in_the_hosts_network(box: Box) -> None:
+    """Its own it may not have: the host's is bound, with all that is mounted there, and read-only."""
+    box.map_ids()
+    box.share("network")
+    mounts = seen(box)
+    below = [mount for place, mount in mounts.items() if place == "/sys" or place.startswith("/sys/")]
+    assert mounts["/sys"]["type"] == "sysfs" and mounts["/sys"]["root"] == "/"
+    assert len(below) > 1 and all({"ro", "nosuid", "nodev", "noexec"} <= mount["options"] for mount in below)
+
+
 @pytest.mark.parametrize("layers", [1, 12], ids=["short", "longer than 255 bytes"])
 def test_overlay(box: Box, layers: int) -> None:
     lower = []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.native.plan_harness import BELOW, NEWPID, NEWUSER, NODEV, RDONLY, SLAVE, Outcome, c, op, prelude, sh, tmpfs
+from tests.native.plan_harness import BELOW, NEWNS, NEWPID, NEWUSER, NODEV, RDONLY, SLAVE, Outcome, c, op, prelude, sh, tmpfs
 
 pytestmark = pytest.mark.needs_root
 Go = Callable[..., Outcome]
@@ -159,3 +159,23 @@ def test_the_holder_of_a_namespace_does_not_stay(go: Go) -> None:
         Path(f"/proc/{init.pid}/task/{init.pid}/children").read_text()
     )})  # fmt: skip
     assert seen == [""]
+
+
+def test_what_is_bound_where_the_kernel_refuses(go: Go, rootfs: Path) -> None:
+    """A sysfs of the host's network, a cgroup2 of the host's cgroup namespace."""
+    flags = NEWUSER | NEWNS | NEWPID
+    proc = op("MOUNT", "proc", "/proc", ["source=proc"], v=[0, 0, c.MODE_REALDIR])
+    (rootfs / "data/below").mkdir(parents=True)
+    refused = [*prelude(rootfs, flags), proc, op("MOUNT", "sysfs", "/sys", ["source=sysfs"], v=[NODEV, 0, c.MODE_REALDIR])]
+    go([*refused, *sh("true")]).bad(refused, "MOUNT", "FSOPEN", errno.EPERM)
+
+    def seen(fs: str, instead: str, attributes: int) -> list[str]:
+        mount = op("MOUNT", fs, "/sys", ["source=x"], instead, v=[NODEV, 0, 0, attributes])
+        script = "ls /sys; grep ' /sys ' /proc/self/mountinfo | cut -d' ' -f6 | cut -d, -f1-2; (>/sys/x) 2>&1 | cut -d: -f3"
+        return go([*prelude(rootfs, flags), proc, mount, *sh(script)]).good().splitlines()
+
+    assert seen("sysfs", str(rootfs / "data"), RDONLY | NODEV) == ["below", "ro,nodev", " Read-only file system"]
+    assert seen("cgroup2", str(rootfs / "data"), NODEV) == ["below", "rw,nodev"]
+    assert seen("cgroup2", "", 0) == ["ro,nosuid", " Read-only file system"]
+    ops = [*prelude(rootfs, flags), op("MOUNT", "nonsense", "/sys", [], "/", v=[0, 0, 0, 0]), *sh("true")]
+    go(ops).bad(ops, "MOUNT", "FSOPEN", errno.ENODEV)
