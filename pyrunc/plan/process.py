@@ -82,9 +82,10 @@ def identity(
     plan = [ops.own_stdio(uid)]
     if need_home:
         plan.append(ops.home(uid))
+    # First the directory: that it is inside is asked of getcwd(2), which a filter may forbid.
+    plan.append(ops.chdir(f"{at}.cwd", cwd, last=False))
     if not no_new_privs:
         plan += filters
-    plan.append(ops.chdir(f"{at}.cwd", cwd, last=False))
     if caps is not None:
         plan.append(ops.bounding(f"{at}.capabilities.bounding", capability_mask(caps.get("bounding"))))
     plan.append(ops.user(f"{at}.user", uid, gid, groups if setgroups else None, keep_caps=caps is not None))

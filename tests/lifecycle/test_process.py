@@ -254,6 +254,15 @@ def test_seccomp(box: Box) -> None:
         box.down()
 
 
+def test_a_filter_that_forbids_what_the_setup_needs(box: Box) -> None:
+    names = ["getcwd", "chdir", "close_range"]
+    box.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": names, "action": "SCMP_ACT_ERRNO"}]}
+    box.process["cwd"] = "/tmp"
+    for no_new_privileges in (True, False):
+        box.process["noNewPrivileges"] = no_new_privileges
+        assert "Operation not permitted" in box.sh("cd / 2>&1 || true; readlink /proc/self/cwd")
+
+
 @pytest.mark.parametrize(
     ("resources", "controller", "file", "value"),
     [
