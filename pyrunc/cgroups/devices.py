@@ -111,11 +111,11 @@ def v1_lines(rules: list[Rule]) -> tuple[bool, list[str]]:
                 exceptions[other] &= ~rule.access
     if not allowed:
         # The kernel wants one exception that covers a whole request, "rw" for instance, so the narrow ones
-        # take over what wider ones grant.
+        # take over what wider ones grant; mknod is always asked for alone.
         for key in exceptions:
             for other in exceptions:
                 if _contains(other, key) and exceptions[key]:
-                    exceptions[key] |= exceptions[other]
+                    exceptions[key] |= exceptions[other] & ~MKNOD
     return allowed, [_line(key, access) for key, access in exceptions.items() if access]
 
 
