@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyrunc import cgroups
 from pyrunc.config.load import load_config
 from pyrunc.config.rules import check, unknown_capabilities
+from pyrunc.config.rules.mounts import ignored_options
 from pyrunc.errors import ConfigError, KernelError
 from pyrunc.kernel import os
 from pyrunc.plan.container import Namespaces, compile_container
@@ -70,6 +71,9 @@ class Bundle:
             from pyrunc.runtime.update import warn_of_obsolete
 
             warn_of_obsolete(ctx, memory)
+        if ctx.log.level:
+            for at, words in ignored_options(self.config.get("mounts") or []):
+                ctx.log.warning(f"{at}: a bind mount has no file system of its own, left out: {words}")
 
     def _leave_our_own(self) -> None:
         """A path that leads to the runtime's own namespace is as good as none. Taken for the container's, its sysctls and its

@@ -152,6 +152,14 @@ def test_inert_options_and_data(box: Box) -> None:
     assert {"size=128k", "nr_inodes=77", "mode=1711", "uid=12"} <= seen(box)["/t"]["superblock"]
 
 
+def test_settings_of_a_file_system_that_a_bind_mount_has_not(box: Box, tree: Path, tmp_path: Path) -> None:
+    box.mount("/t", "tmpfs", "bind", "nosuid", "mode=755,size=1k", source=tree)
+    assert "nosuid" in seen(box)["/t"]["options"]
+    box.cli("--log", tmp_path / "log", "--log-level", "warning", "create", "--bundle", box.bundle, box.id, check=True)
+    box.cli("delete", "--force", box.id, check=True)
+    assert "left out: mode=755,size=1k" in (tmp_path / "log").read_text()
+
+
 @pytest.mark.parametrize("kind", PROPAGATION)
 def test_propagation_of_a_mount(box: Box, tree: Path, kind: str) -> None:
     subprocess.run(["mount", "--make-shared", tree], check=True)

@@ -76,10 +76,34 @@ def _destination(faults: Faults, destination: str, kind: str, bind: bool, at: st
 def _bind(faults: Faults, mount: dict[str, Any], options: Sequence[str], at: str, *, remount: bool) -> None:
     if not mount.get("source") and not remount:
         faults.append((at + "source", "a bind mount needs a source"))
-    if not MOUNT_OPTIONS.issuperset(options):
-        data = [option for option in options if option not in MOUNT_OPTIONS and not option.startswith(CUSTOM_IDMAP)]
-        if any(data):
-            faults.append((at + "options", f"{BIND_WITH_DATA}: {quote(','.join(data))}"))
+    if not MOUNT_OPTIONS.issuperset(options) and (data := [word for word in _data(options) if not _is_a_setting(word)]):
+        faults.append((at + "options", f"{BIND_WITH_DATA}: {quote(','.join(data))}"))
+
+
+def ignored_options(mounts: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The config path and the words of bind mounts' settings for a file system, which bind mounts do not have.
+
+    What is no option of the specification's goes to the file system as data, and "MS_BIND" ignores data (runtime-spec
+    config.md, "Mounts"; mount(2)). Callers and the validation suite rely on that. A word without a value is an error
+    none the less, as with runc 1.5: it may be a misspelt `nosuid`, which a file system would have refused.
+    """
+    found = []
+    for i, mount in enumerate(mounts):
+        options = mount.get("options") or ()
+        if ("bind" in options or "rbind" in options) and (data := _data(options)):
+            found.append((f"mounts[{i}].options", ",".join(data)))
+    return found
+
+
+def _data(options: Sequence[str]) -> list[str]:
+    other = [option for option in options if option not in MOUNT_OPTIONS and not option.startswith(CUSTOM_IDMAP)]
+    return [word for option in other for word in option.split(",") if word]
+
+
+def _is_a_setting(word: str) -> bool:
+    """Whether nothing is lost without it; a label is security's, and not to be left out."""
+    name, equals, _ = word.partition("=")
+    return bool(equals) and not name.endswith("context")
 
 
 def _idmap(faults: Faults, mount: dict[str, Any], linux: dict[str, Any], at: str) -> None:
