@@ -20,8 +20,8 @@ TOOLS = ["qemu-system-x86", "virtiofsd"]
 PACKAGES = [
     *("systemd", "systemd-sysv", "libpam-systemd", "dbus", "dbus-user-session", "udev", "polkitd", "apparmor", "kmod"),
     *("gcc", "libc6-dev", "python3-dev", "python3-cffi", "python3-jsonschema", "python3-pytest", "python3-hypothesis"),
-    *("python3-setuptools", "python3-wheel", "libseccomp2", "busybox-static", "runc", "crun", "criu", "podman", "conmon"),
-    *("uidmap", "fuse-overlayfs", "iptables", "iproute2", "procps", "psmisc", "strace", "ca-certificates"),
+    *("python3-pytest-xdist", "python3-setuptools", "python3-wheel", "libseccomp2", "busybox-static", "runc", "crun", "criu"),
+    *("podman", "conmon", "uidmap", "fuse-overlayfs", "iptables", "iproute2", "procps", "psmisc", "strace", "ca-certificates"),
 ]
 MODULES = ["fs", "net", "lib", "crypto", "block", "mm", "drivers/virtio", "drivers/block", "drivers/char", "drivers/net/*.ko"]
 """All others are left out: udev would spend seconds on drivers of devices that no virtual machine has."""

@@ -320,3 +320,46 @@ def test_refusals(box: Box, images: Path) -> None:
     message = box.refused("--image-path", images, "--detach", command="restore", timeout=180)
     assert message.startswith("pyrunc restore failed: criu failed") and "restore.log" in message
     assert not box.exists()
+
+
+def test_by_podman(box: Box, session_dir: Path, pyrunc: Path) -> None:
+    """Its probe, and a container that it saves and makes again, exported and imported too."""
+    if not shutil.which("podman"):
+        pytest.skip("podman is not installed")
+    place = session_dir / f"podman-{box.id}"
+    options = ["--root", place / "root", "--runroot", place / "run", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"]
+    argv = ["podman", *options, "--events-backend", "none", "--runtime", pyrunc]
+
+    def podman(*words: object, check: bool = True) -> str:
+        done = subprocess.run([*map(str, argv), *map(str, words)], capture_output=True, text=True, timeout=300)
+        assert not check or done.returncode == 0, (words, done.stdout, done.stderr)
+        return done.stdout
+
+    def count() -> int:
+        return int((podman("exec", box.id, "cat", "/count", check=False) or "0").strip() or 0)
+
+    def counts(after: int) -> int:
+        until(lambda: count() > after, SECONDS, f"it does not count beyond {after}")
+        return count()
+
+    archive = place / "image.tar"
+    place.mkdir()
+    try:
+        subprocess.run(["tar", "-C", box.rootfs, "-cf", archive, "."], check=True)
+        podman("import", archive, "counter")
+        podman("run", "-d", "--name", box.id, "--network", "none", "counter", "sh", "-c", COUNTER)
+        last = counts(2)
+        podman("container", "checkpoint", box.id)
+        assert podman("ps", "-q") == ""
+        podman("container", "restore", box.id)
+        last = counts(last)
+        podman("container", "checkpoint", "--leave-running", box.id)
+        last = counts(last)
+        podman("container", "checkpoint", "--export", place / "saved.tar", box.id)
+        podman("rm", "-f", box.id)
+        podman("container", "restore", "--import", place / "saved.tar")
+        counts(last)
+    finally:
+        podman("rm", "-f", "-t", "0", box.id, check=False)
+        podman("system", "reset", "--force", check=False)
+        shutil.rmtree(place, ignore_errors=True)
