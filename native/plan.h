@@ -88,7 +88,8 @@
     OP(NEW_TREE, 61) \
     OP(GO_TO_ROOT, 62) \
     OP(REMOUNT, 63) \
-    OP(VERIFY_MAPS, 64)
+    OP(VERIFY_MAPS, 64) \
+    OP(NET_DEVICES, 65)
 
 /* place, number, what was tried there */
 #define PLAN_PLACES(PLACE) \
@@ -160,7 +161,8 @@
     AT(MAPS, 1) \
     AT(CGROUP, 2) \
     AT(HOOKS, 3) \
-    AT(READY, 4)
+    AT(READY, 4) \
+    AT(NETWORK, 5)
 
 /* message kind, number */
 #define PLAN_MESSAGES(MSG) \

@@ -135,6 +135,8 @@ def linux(draw: st.DrawFn) -> Config:
         config["sysctl"] = draw(sysctl)
     if "time" in new and draw(st.booleans()):
         config["timeOffsets"] = draw(offsets)
+    if "network" in kinds and draw(st.integers(0, 3)) == 0:
+        config["netDevices"] = {"eth1": {}, "eth2": {"name": "lan%d"}}
     if "mount" in kinds:
         paths = st.lists(path, max_size=2)
         config |= draw(some(maskedPaths=paths, readonlyPaths=paths, devices=devices))

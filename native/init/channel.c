@@ -38,19 +38,21 @@ int channel_send(const struct plan_message *message, size_t size, int fd) {
     return r < 0 ? fail(AT_SOCKET, r, NULL) : 0;
 }
 
-int channel_say(uint32_t kind, uint32_t value) {
+static int say(uint32_t kind, uint32_t value, int fd) {
     struct plan_message message;
     message.kind = kind;
     message.op = init.step->op;
     message.value = value;
     message.error = 0;
-    return channel_send(&message, PLAN_MESSAGE_HEAD, -1);
+    return channel_send(&message, PLAN_MESSAGE_HEAD, fd);
 }
 
+int channel_say(uint32_t kind, uint32_t value) { return say(kind, value, -1); }
+
 /* Nothing to read means that the runtime is gone; so must this process be. */
-int channel_wait(uint32_t point) {
+int channel_wait(uint32_t point, int fd) {
     char go;
-    if (channel_say(MSG_SYNC, point) < 0)
+    if (say(MSG_SYNC, point, fd) < 0)
         return -1;
     long r;
     do

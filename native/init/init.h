@@ -45,7 +45,8 @@ char **op_vector(const struct plan_op *op, int i, uint64_t count, unsigned extra
 /* channel.c */
 int channel_send(const struct plan_message *message, size_t size, int fd);
 int channel_say(uint32_t kind, uint32_t value);
-int channel_wait(uint32_t point);
+/* Says that the plan has come to `point`, with `fd` unless that is negative, and waits for the answer. */
+int channel_wait(uint32_t point, int fd);
 void channel_report(uint32_t op_index);
 
 /* path.c: everything below the root goes through these */
@@ -146,5 +147,6 @@ EXECUTOR(NEW_TREE);
 EXECUTOR(GO_TO_ROOT);
 EXECUTOR(REMOUNT);
 EXECUTOR(VERIFY_MAPS);
+EXECUTOR(NET_DEVICES);
 
 #endif

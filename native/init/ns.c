@@ -56,7 +56,7 @@ EXECUTOR(UNSHARE) {
     return r < 0 ? fail(AT_UNSHARE, r, NULL) : 0;
 }
 
-EXECUTOR(SYNC) { return channel_wait((uint32_t)op->v[0]); }
+EXECUTOR(SYNC) { return channel_wait((uint32_t)op->v[0], -1); }
 
 /* Root of the user namespace just entered, without groups from outside. A single mapping forbids setgroups: v0. */
 EXECUTOR(BECOME_ROOT) {

@@ -7,6 +7,8 @@ and collected when anything goes wrong.
                    ---- one byte -------->      becomes its root, makes the other namespaces
       new pid      <--- FORKED pid -------      forks; the first process ends
       joins cgroup <--- SYNC CGROUP ------      waits
+                   ---- one byte -------->      joins its session keyring, brings up the loopback device
+      net devices  <--- SYNC NETWORK, fd -      waits                        (only if there are any)
                    ---- one byte -------->      root, mounts, devices
       runs hooks   <--- SYNC HOOKS -------      waits                        (only if there are any)
                    ---- one byte -------->      pivot, console
@@ -106,10 +108,11 @@ class Child:
     def converse(
         self, answers: dict[int, Callable[[int], None]], on_console: Callable[[int], None],
         meanwhile: Callable[[], None] | None = None, on_listener: Callable[[int, int], None] | None = None,
+        on_network: Callable[[int], None] | None = None,
     ) -> None:  # fmt: skip
-        """Answer every SYNC by ``answers[point](pid)``, give the pty's master to `on_console` and with the pid the listener
-        of a seccomp filter to `on_listener`, until the child is on its own. `meanwhile` is called when the child has the
-        longest part of its work before it, mounts and devices.
+        """Answer every SYNC by ``answers[point](pid)``, give the pty's master to `on_console`, with the pid the listener of a
+        seccomp filter to `on_listener`, and a netlink socket of the container's to `on_network`, until the child is on its
+        own. `meanwhile` is called when the child has the longest part of its work before it, mounts and devices.
         Raises what the answers raise, and the error that the child reports or died of."""
         done = False  # said so; but until it has let go of the socket as well, our exit would be its death (PDEATHSIG)
         while True:
@@ -119,6 +122,9 @@ class Child:
             if message.kind == c.MSG_CONSOLE and fd is not None:
                 on_console(fd)
                 continue
+            if message.kind == c.MSG_SYNC and message.value == c.SYNC_NETWORK and fd is not None and on_network:
+                on_network(fd)
+                fd = None
             if fd is not None:
                 os.close(fd)
             if message.kind == c.MSG_SYNC:

@@ -130,6 +130,9 @@ def _namespaces(
         plan.append(ops.keyring(f"_ses.{request.id}", new=True))
     if "network" in ns.new:
         plan.append(ops.loopback(ns.at["network"]))
+    if devices := linux.get("netDevices"):
+        moves = [f"{name} as {device['name']}" if device.get("name") else name for name, device in devices.items()]
+        plan.append(ops.net_devices("linux.netDevices", moves))
     return plan
 
 

@@ -142,6 +142,11 @@ def loopback(at: str) -> Op:
     return Op(c.OP_LOOPBACK, at)
 
 
+def net_devices(at: str, moves: Sequence[Text]) -> Op:
+    """`moves` says what the runtime will move, for people."""
+    return Op(c.OP_NET_DEVICES, at, (_list(moves),))
+
+
 def propagate(at: str, path: Text, flags: Sequence[int]) -> Op:
     return Op(c.OP_PROPAGATE, at, (_b(path),), (propagation_bits(flags),))
 

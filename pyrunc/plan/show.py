@@ -26,6 +26,7 @@ SYNCS = {
     c.SYNC_CGROUP: "the runtime has the cgroups ready",
     c.SYNC_HOOKS: "the runtime runs the prestart and createRuntime hooks",
     c.SYNC_READY: "the runtime sets the rlimits and records the container",
+    c.SYNC_NETWORK: "the runtime moves the network devices",
 }
 
 
@@ -219,6 +220,7 @@ DESCRIPTIONS: dict[int, Callable[[Op], str]] = {
     c.OP_SESSION: lambda op: "start a session",
     c.OP_KEYRING: lambda op: f"join session keyring {op.text(0)}",
     c.OP_LOOPBACK: lambda op: "bring up the loopback device",
+    c.OP_NET_DEVICES: lambda op: f"hand over a netlink socket and wait until the runtime moves {', '.join(op.items(0))}",
     c.OP_PROPAGATE: lambda op: f"set propagation of {op.text(0)} to {_propagation(op.value(0))}",
     c.OP_MAKE_USERNS: lambda op: f"make a user namespace as {op.value(0)}, {_lines(op)}",
     c.OP_VERIFY_MAPS: lambda op: f"compare the namespace's maps, {_lines(op)}",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyrunc.cgroups.manager import Manager
+    from pyrunc.launch.netdevices import NetDevices
     from pyrunc.launch.notify import Notifier
     from pyrunc.log import Context
     from pyrunc.state.store import Container
@@ -42,6 +43,7 @@ class Creation:
         self.console = -1
         self.meanwhile: Callable[[], None] | None = None
         self.notifier: Notifier | None = None
+        self.network: NetDevices | None = None
         self.manager: Manager
         self.record: Record
         self.container: Container
@@ -119,11 +121,13 @@ class Creation:
                 }
                 if not (self.bundle.rootless or self.manager.wants_process):
                     self._make_cgroups()  # while the child makes its namespaces
-                child.converse(answers, self._take_console, self._meanwhile, self._give_listener)
+                child.converse(answers, self._take_console, self._meanwhile, self._give_listener, self._move_net_devices)
                 if self.options.pidfd_socket:
                     self._send_pidfd(child.pid)
                 if self.options.pid_file:
                     write_pid(self.options.pid_file, child.pid)
+                if self.network:
+                    self.network.keep()
                 self.ctx.log.debug(f"process {child.pid} is set up")
                 return child.pid
         except PyruncError as error:
@@ -166,6 +170,12 @@ class Creation:
 
         write_maps(pid, self.bundle.linux, rootless=self.bundle.rootless)
 
+    def _move_net_devices(self, socket: int) -> None:
+        from pyrunc.launch.netdevices import NetDevices
+
+        self.network = NetDevices(self.bundle.linux["netDevices"])
+        self.network.give(socket)
+
     def _run_hooks(self, pid: int) -> None:
         from pyrunc.launch.hooks import run_hooks
 
@@ -207,8 +217,9 @@ class Creation:
     def undo(self, cause: BaseException) -> None:
         """Take everything back; what cannot be is told in the debug log, the cause is what the user must see."""
         hooks = (self._poststop,) if self._hooks_begun or isinstance(cause, HookError) else ()
+        network = (self.network.take_back,) if self.network else ()
         # Without a pid namespace what a hook or the program has started lives on: with its cgroup it would be lost to `delete`.
-        for step in (self.manager.kill_all, self.manager.destroy, *hooks, self.container.remove, self.container.close):
+        for step in (*network, self.manager.kill_all, self.manager.destroy, *hooks, self.container.remove, self.container.close):
             try:
                 step()
             except PyruncError as error:

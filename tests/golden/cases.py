@@ -397,6 +397,20 @@ def names_and_sysctl() -> Plan:
 
 
 @case
+def net_devices() -> Plan:
+    """The hooks of the host find them inside."""
+    devices = {"eth1": {}, "eth2": {"name": "lan%d"}, "eth3": {"name": None}}
+    hooks = {"createRuntime": [{"path": "/h"}]}
+    return container(minimal(hooks=hooks, linux=linux("network", netDevices=devices)))
+
+
+@case
+def net_devices_into_a_joined_namespace() -> Plan:
+    listed = namespaces("pid", "mount", network="/run/netns/n")
+    return container(minimal(linux={"namespaces": listed, "netDevices": {"eth1": {"name": "eth0"}}}))
+
+
+@case
 def hooks_of_every_kind() -> Plan:
     """prestart and createRuntime are the runtime's: the plan only waits for them. poststart and poststop are not in it."""
     names = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")

@@ -23,6 +23,7 @@ SAMPLES: dict[Callable[..., Op], Op] = {
     ops.session: ops.session(),
     ops.keyring: ops.keyring("_ses.c1", new=True),
     ops.loopback: ops.loopback("linux.namespaces[1]"),
+    ops.net_devices: ops.net_devices("linux.netDevices", ["eth1", "eth2 as lan%d"]),
     ops.propagate: ops.propagate("linux.rootfsPropagation", "/", [0x84000]),
     ops.make_userns: ops.make_userns("mounts[3]", "0 1000 1\n", "0 100 1\n1 5 2\n", c.SLOT_HELD),
     ops.verify_maps: ops.verify_maps("linux.uidMappings", "0 1000 1\n", "0 100 1\n"),

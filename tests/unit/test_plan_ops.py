@@ -22,7 +22,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 HEADER = (PROJECT / "native/plan.h").read_text()
 NUMBERS = {name: int(number) for name, number in re.findall(r"\bOP\((\w+), (\d+)\)", HEADER)}
 
-FOR_MESSAGES = {"SETNS": {0}}
+FOR_MESSAGES = {"SETNS": {0}, "NET_DEVICES": {0}}
 """Strings that no executor reads: an error names them."""
 
 

@@ -69,7 +69,7 @@ ENTERING = (c.OP_UNSHARE, c.OP_SETNS, c.OP_JOIN)
 LATE = {c.OP_READONLY_MOUNT: 0}
 TEXTS = {c.OP_SECCOMP, c.OP_USER, c.OP_AFFINITY, c.OP_MEMORY_POLICY}
 """Ops whose strings are no text."""
-LISTS = {c.OP_MOUNT: {2}, c.OP_HOOK: {1, 2}, c.OP_EXEC: {0, 1}}
+LISTS = {c.OP_NET_DEVICES: {0}, c.OP_MOUNT: {2}, c.OP_HOOK: {1, 2}, c.OP_EXEC: {0, 1}}
 
 
 def compiled(config: Config, request: Request, host: Host) -> Plan:

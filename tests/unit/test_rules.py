@@ -422,7 +422,6 @@ BAD |= {
         ("apparmor", {"process.apparmorProfile": "unconfined"}, "process.apparmorProfile"),
         ("selinux", {"process.selinuxLabel": "x"}, "process.selinuxLabel"),
         ("mount-label", {"linux.mountLabel": "x"}, "linux.mountLabel"),
-        ("net-devices", {"linux.netDevices": {"eth0": {}}}, "linux.netDevices"),
         ("rdt", {"linux.intelRdt": {}}, "linux.intelRdt"),
     )
 }

@@ -85,7 +85,7 @@ def unsupported(config: dict[str, Any]) -> Faults:
     found = unsupported_process(config.get("process") or {}, at="process.")
     linux = config.get("linux") or {}
     found += ["linux." + name for name in ("intelRdt",) if linux.get(name) is not None]
-    found += ["linux." + name for name in ("netDevices", "mountLabel") if linux.get(name)]
+    found += ["linux.mountLabel"] if linux.get("mountLabel") else []
     return [(path, UNSUPPORTED) for path in found]
 
 
@@ -126,3 +126,5 @@ def _rootless(faults: Faults, config: dict[str, Any], namespaces: dict[str, str]
     for i, mount in enumerate(config.get("mounts") or ()):
         if mapped(mount):
             faults.append((f"mounts[{i}]", "ID-mapped mounts cannot be made by a rootless runtime"))
+    if (config.get("linux") or {}).get("netDevices"):
+        faults.append(("linux.netDevices", "cannot be moved into a rootless container: that needs CAP_NET_ADMIN on the host"))

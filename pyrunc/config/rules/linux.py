@@ -45,6 +45,10 @@ def linux_rules(faults: Faults, linux: dict[str, Any], namespaces: dict[str, str
         _devices(faults, devices)
     if linux.get("personality") or linux.get("memoryPolicy"):
         _scheduling(faults, linux)
+    if net_devices := linux.get("netDevices"):
+        from pyrunc.config.rules.network import net_device_rules
+
+        net_device_rules(faults, net_devices, namespaces)
     if resources := linux.get("resources"):
         resource_rules(faults, resources)
     if seccomp := linux.get("seccomp"):
