@@ -15,7 +15,8 @@
     │   ├── CgroupError
     │   └── SetupError        an op of pyrunc-init failed: (op, where, errno, detail)
     ├── ExecutableError       the program to run is missing, a directory, not executable
-    └── HookError             a hook failed or ran out of time
+    ├── HookError             a hook failed or ran out of time
+    └── SystemdError          systemd refuses a request, or does not answer
 
 The message is the whole story on one line: callers show only that line and match phrases in it, so phrases listed
 in tests/unit/test_phrases.py are an interface. The other attributes become extra keys of the JSON log.
@@ -166,6 +167,10 @@ class ExecutableError(PyruncError):
 
 class HookError(PyruncError):
     code = "hook"
+
+
+class SystemdError(PyruncError):
+    code = "systemd"
 
 
 def strerror(number: int) -> str:

@@ -8,6 +8,8 @@
 
 #include <linux/bpf.h>
 
+#define NAME "pyrunc_devices"
+
 /*
  * The whole union is cleared before use and given with its whole size: a kernel that knows a shorter one insists on zeros
  * beyond, one that knows a longer one fills it up with them. bpf(2) makes every descriptor close-on-exec.
@@ -37,7 +39,7 @@ int shim_bpf_load_device(const void *insns, uint32_t count, char *log, uint32_t 
         attr.log_buf = address(log);
         attr.log_size = log_size;
     }
-    memcpy(attr.prog_name, "pyrunc_devices", sizeof "pyrunc_devices");
+    memcpy(attr.prog_name, NAME, sizeof NAME);
     return call(BPF_PROG_LOAD, &attr);
 }
 
@@ -59,6 +61,19 @@ int shim_bpf_open(uint32_t id)
     memset(&attr, 0, sizeof attr);
     attr.prog_id = id;
     return call(BPF_PROG_GET_FD_BY_ID, &attr);
+}
+
+int shim_bpf_is_ours(int program)
+{
+    struct bpf_prog_info info;
+    union bpf_attr attr;
+    memset(&info, 0, sizeof info);
+    memset(&attr, 0, sizeof attr);
+    attr.info.bpf_fd = (uint32_t) program;
+    attr.info.info_len = sizeof info;
+    attr.info.info = address(&info);
+    int result = call(BPF_OBJ_GET_INFO_BY_FD, &attr);
+    return result < 0 ? result : strcmp(info.name, NAME) == 0;
 }
 
 int shim_bpf_attach_device(int cgroup, int program, int replace)

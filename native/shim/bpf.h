@@ -16,6 +16,9 @@ int shim_bpf_query_device(int cgroup, uint32_t *ids, uint32_t capacity);
 /* A descriptor of a loaded program. */
 int shim_bpf_open(uint32_t id);
 
+/* 1 for a program that pyrunc has loaded, by its name; 0 for another's. */
+int shim_bpf_is_ours(int program);
+
 /* Attach beside other programs (BPF_F_ALLOW_MULTI) or, unless `replace` is negative, in the place of that one (Linux 5.6). */
 int shim_bpf_attach_device(int cgroup, int program, int replace);
 

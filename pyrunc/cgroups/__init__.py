@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .hierarchies import Layout
     from .manager import Manager
 
+RECORDED = ("cgroupfs", "systemd")
+"""The managers whose record names directories."""
+
 
 def layout() -> Layout:
     """The host's hierarchies. Raises OSError when procfs cannot be read."""
@@ -28,17 +31,17 @@ def select(
 ) -> Manager:
     """The manager for a new container: ``linux.cgroupsPath`` (default: the ID) and `host`, read from /proc/self if not given.
 
-    Nothing is made yet. Raises ConfigError for a path that cannot be, UnsupportedError for a manager or a host without cgroups.
+    Nothing is made yet. Raises ConfigError for a path that cannot be, UnsupportedError for a manager or a host without cgroups,
+    SystemdError.
     """
     if manager == "disabled":
         from .disabled import Disabled
 
         return Disabled()
     if manager == "systemd":
-        raise UnsupportedError(
-            "the systemd cgroup driver is not supported by this version of pyrunc",
-            hint="use cgroupfs (podman: cgroup_manager, docker: native.cgroupdriver, containerd: SystemdCgroup)",
-        )
+        from . import systemd
+
+        return systemd.select(config, container_id, rootless=rootless, host=host or layout())
     if manager != "cgroupfs":
         raise UnsupportedError(f"unknown cgroup manager {manager!r}: it is cgroupfs, systemd or disabled")
     from .hierarchies import container_paths
@@ -69,6 +72,10 @@ def reopen(record: object) -> Manager:
 
         return Disabled()
     paths, rootless = _paths(fields), bool(fields.get("rootless"))
+    if fields["manager"] == "systemd":
+        from . import systemd
+
+        return systemd.reopen(fields, paths, rootless=rootless)
     if list(paths) == [""]:
         from .v2 import V2
 
@@ -93,7 +100,7 @@ def frozen(record: object) -> bool:
 
 
 def _paths(record: object) -> dict[str, str]:
-    paths = record.get("paths") if isinstance(record, dict) and record.get("manager") == "cgroupfs" else None
+    paths = record.get("paths") if isinstance(record, dict) and record.get("manager") in RECORDED else None
     if not isinstance(paths, dict) or not all(map(_sound, paths.values())):
         raise StateError("the record of the container's cgroups is damaged")
     return paths

@@ -78,8 +78,9 @@ def _insn(opcode: int, target: int = 0, source: int = 0, *, offset: int = 0, imm
     return pack("=BBhi", opcode, registers, offset, imm)
 
 
-def attach(directory: str, rules: Iterable[Rule], *, tolerate_eperm: bool) -> None:
-    """Put the rules in force for the cgroup2 `directory`, atomically in place of the one program attached there before.
+def attach(directory: str, rules: Iterable[Rule], *, tolerate_eperm: bool, beside: bool = False) -> None:
+    """Put the rules in force for the cgroup2 `directory`, atomically in place of the one program attached there before; or
+    `beside` others', in place of an earlier one of ours: then all of them must agree.
 
     With `tolerate_eperm` a kernel that does not let us load a program (a user namespace) goes without, as its
     containers cannot make or open device nodes anyway. Raises CgroupError, or UnsupportedError for a kernel without
@@ -92,7 +93,7 @@ def attach(directory: str, rules: Iterable[Rule], *, tolerate_eperm: bool) -> No
             return
         raise
     try:
-        _attach(directory, program)
+        _attach(directory, program, beside)
     finally:
         os.close(program)
 
@@ -120,19 +121,22 @@ def _raise_memlock() -> bool:
     return (soft, hard) != (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 
 
-def _attach(directory: str, program: int) -> None:
+def _attach(directory: str, program: int, beside: bool) -> None:
     from pyrunc._shim import ffi, lib
 
     try:
         cgroup = files.open_directory(directory)
     except OSError as error:
         raise CgroupError(f"linux.resources.devices: open {directory}", error.errno or 0) from None
-    old: list[int] = []
+    opened = [cgroup]
     try:
         ids = ffi.new("uint32_t[64]")
         for index in range(_checked(lib.shim_bpf_query_device(cgroup, ids, 64), f"list the BPF programs of {directory}")):
             if (fd := lib.shim_bpf_open(ids[index])) != -ENOENT:
-                old.append(_checked(fd, f"open BPF program {ids[index]}"))
+                opened.append(_checked(fd, f"open BPF program {ids[index]}"))
+        old = opened[1:]
+        if beside:
+            old = [fd for fd in old if _checked(lib.shim_bpf_is_ours(fd), "ask for the name of a BPF program")]
         replace = old[0] if len(old) == 1 else -1
         result = lib.shim_bpf_attach_device(cgroup, program, replace)
         if result == -EINVAL and replace >= 0:
@@ -144,7 +148,7 @@ def _attach(directory: str, program: int) -> None:
             for fd in old:
                 _checked(lib.shim_bpf_detach_device(cgroup, fd), f"detach an old BPF program from {directory}")
     finally:
-        for fd in [cgroup, *old]:
+        for fd in opened:
             os.close(fd)
 
 

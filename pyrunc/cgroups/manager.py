@@ -223,7 +223,7 @@ class Manager:
             except CgroupError as error:
                 if error.errno != EBUSY or init is None or below or directory != targets.get(""):
                     raise
-                _enter(_cgroup2_of(init, directory), pid)
+                _enter(cgroup2_of(init, directory), pid)
 
     def entry(self) -> tuple[list[str], str | None]:
         """How a process enters by itself, without the stall that moving another one costs: it writes 0 into these `tasks`
@@ -322,7 +322,7 @@ class Manager:
         return NO_PERMISSION if self.rootless else "no hierarchy with the controller {} is mounted"
 
 
-def _cgroup2_of(pid: int, top: str) -> str:
+def cgroup2_of(pid: int, top: str) -> str:
     """The directory of a process's cgroup2, which is the container's, `top`, or lies below it."""
     try:
         lines = files.read(f"/proc/{pid}/cgroup").splitlines()

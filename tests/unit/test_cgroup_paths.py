@@ -148,8 +148,8 @@ def test_managers() -> None:
     assert select(host=hybrid()).record()["manager"] == "cgroupfs"
     assert select(host=only_v2()).record() == {"manager": "cgroupfs", "paths": {"": "/sys/fs/cgroup/a/b"}}
     assert select(manager="disabled").record() == {"manager": "disabled", "paths": {}}
-    with pytest.raises(UnsupportedError, match="systemd"):
-        select(manager="systemd")
+    with pytest.raises(ConfigError, match="slice:prefix:name"):
+        select(manager="systemd", host=hybrid())
     with pytest.raises(UnsupportedError, match="unknown cgroup manager 'sysemd'"):
         select(manager="sysemd")
     with pytest.raises(UnsupportedError, match="no cgroup hierarchy is mounted"):
