@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrunc.cgroups.systemd_names import expand_slice, unit_of
@@ -67,6 +67,7 @@ def test_an_id_that_no_unit_can_have() -> None:
         unit_of("", "a+b", user=False)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abc_", min_size=1), min_size=1))
 def test_a_slice_lies_below_those_that_begin_its_name(parts: list[str]) -> None:
     path = expand_slice("-".join(parts) + ".slice").split("/")
@@ -158,6 +159,7 @@ def test_no_values(text: str, words: str) -> None:
     assert words in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.text("@astv(){}[]<>'\"\\:, 10-.xbyte", max_size=30))
 def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrunc.cgroups import limits_v1, limits_v2
@@ -135,6 +135,7 @@ def test_values_that_systemd_cannot_be_told(resources: dict[str, Any], words: st
     assert words in caught.value.message
 
 
+@settings(deadline=None)
 @given(st.integers(1, 1 << 40), st.integers(1000, 1_000_000))
 def test_a_quota_is_rounded_up_to_what_systemd_keeps(quota: int, period: int) -> None:
     cpu = (rounded({"cpu": {"quota": quota, "period": period}}) or {})["cpu"]
