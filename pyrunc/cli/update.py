@@ -35,9 +35,13 @@ config.json's linux.resources, and then all other options are ignored. Sizes are
         Option("memory-reservation", "", TEXT, "SIZE", "what is left to it when memory is short"),
         Option("memory-swap", "", TEXT, "SIZE", "limit of memory and swap together"),
         Option("pids-limit", "", TEXT, "N", "limit of processes and threads"),
+        Option("l3-cache-schema", "", TEXT, "SCHEMA", "Intel RDT: share of the L3 cache"),
+        Option("mem-bw-schema", "", TEXT, "SCHEMA", "Intel RDT: share of the memory bandwidth"),
     ),
     hidden=[Option(name, "", TEXT, "SIZE", "ignored") for name in ("kernel-memory", "kernel-memory-tcp")],
 )
+
+RDT = ("l3-cache-schema", "mem-bw-schema")
 
 LARGEST = (1 << 63) - 1
 UNITS = "bkmgtp"
@@ -47,7 +51,7 @@ def execute(ctx: Context, given: Given) -> int:
     from pyrunc.runtime.update import update
 
     source = given.text("resources")
-    update(ctx, given.args[0], {} if source else resources(given), source)
+    update(ctx, given.args[0], {} if source else resources(given), source, rdt={name: given.text(name) for name in RDT})
     return 0
 
 

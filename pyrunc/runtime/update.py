@@ -6,7 +6,7 @@ from pyrunc.cgroups import reopen
 from pyrunc.cgroups.change import effective, merged
 from pyrunc.config.load import LIMIT, check_resources, load_config, load_resources, loads, read
 from pyrunc.config.rules.linux import resource_rules
-from pyrunc.errors import ConfigError, strerror
+from pyrunc.errors import ConfigError, UnsupportedError, strerror
 from pyrunc.kernel import json, os
 from pyrunc.kernel.files import write_atomic
 from pyrunc.runtime.process import CONFIG_COPY
@@ -24,12 +24,15 @@ RESOURCES = "resources.json"
 """In the container's directory, once it was updated: ``linux.resources`` in force, of which config.json's were the first."""
 
 
-def update(ctx: Context, id: str, request: dict[str, Any], source: str | None = None) -> None:
+def update(ctx: Context, id: str, request: dict[str, Any], source: str | None = None, *, rdt: dict[str, str | None]) -> None:
     """Put the resources of `request`, or of the file `source` (``-`` is standard input), in force; all of them or none.
 
-    What they do not name stays as it is. Raises ContainerMissing, WrongStatus ("container not running"), ConfigError,
-    UnsupportedError, CgroupError.
+    What they do not name stays as it is. `rdt` are the options that ask for Intel RDT. Raises ContainerMissing, WrongStatus
+    ("container not running"), ConfigError, UnsupportedError, CgroupError.
     """
+    for option, schema in rdt.items():
+        if schema is not None:
+            raise UnsupportedError(f"--{option}: Intel RDT is not supported by this version of pyrunc")
     change = check_resources(request, "update") if source is None else _from_file(source)
     warn_of_obsolete(ctx, change.get("memory") or {})
     container = Store(ctx.root).open(id, lock=True)

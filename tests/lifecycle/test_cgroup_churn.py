@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 import time
 
 from tests.conftest import TAG
@@ -24,7 +25,7 @@ def tree() -> set[str]:
 
 def killed(box: Box, seconds: float, *words: object) -> bool:
     """Start a command and send it SIGKILL after that time; False if it was faster."""
-    process = box.cli.popen(*words)
+    process = box.cli.popen(*words, stderr=subprocess.DEVNULL)
     time.sleep(seconds)
     process.kill()
     return process.wait(timeout=60) == -9
@@ -35,24 +36,26 @@ def test_nothing_stays_of_many(box: Box) -> None:
     dice = random.Random(TAG)
     box.linux["resources"].update(memory={"limit": 64 * MIB}, pids={"limit": 50})
     box.args("sleep", "1000")
-    deaths, begun = 0, time.monotonic()
+    deaths, begun, took = 0, time.monotonic(), {}
     for number in range(COUNT):
         box.id = f"{TAG}-churn-{number}"
         box.linux["cgroupsPath"] = f"/{TAG}-churn-{number}" if number % 2 else ""
         box.bundle.write()
-        create = ("create", "--bundle", box.bundle, box.id)
-        update = ("update", "--memory", "32m", "--pids-limit", "40", box.id)
-        delete = ("delete", "--force", box.id)
+        commands = (
+            ("create", "--bundle", box.bundle, box.id),
+            ("update", "--memory", "32m", "--pids-limit", "40", box.id),
+            ("delete", "--force", box.id),
+        )
         # One in ten is killed on the way, in turn at each of the three.
-        victim = (create, update, delete)[number // 10 % 3] if number % 10 == 9 else None
-        for words in (create, update, delete):
-            if words is victim:
-                deaths += killed(box, dice.uniform(0.005, 0.12), *words)
-            elif victim is None or words is not update:
-                box.cli(*words, check=victim is None)
+        victim = number // 10 % 3 if number % 10 == 9 else None
+        for index, words in enumerate(commands):
+            if index == victim:
+                deaths += killed(box, took[index] * dice.uniform(0.2, 0.8), *words)
             else:
-                box.cli(*words)
-        if victim:
+                start = time.monotonic()
+                box.cli(*words, check=victim is None)
+                took[index] = time.monotonic() - start if victim is None else took[index]
+        if victim is not None:
             box.delete("--force")
         assert not box.exists()
     assert tree() == before

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from pyrunc import cgroups
+
 PROJECT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import json, os, subprocess, sys, time
@@ -21,7 +23,8 @@ mounted = f"{where}/{options}"
 os.mkdir(mounted)
 
 def mount():
-    return subprocess.run(["mount", "-t", "cgroup", "-o", options, "cgroup", mounted], stderr=subprocess.DEVNULL).returncode == 0
+    new = "none," + options if options.startswith("name=") else options
+    return subprocess.run(["mount", "-t", "cgroup", "-o", new, "cgroup", mounted], stderr=subprocess.DEVNULL).returncode == 0
 
 def given_back():
     lines = [line.split() for line in open("/proc/cgroups")]
@@ -69,7 +72,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 def run(container_id: str, where: Path, options: str, resources: dict[str, Any], *files: str) -> dict[str, Any]:
     available = Path("/proc/cgroups").read_text().split()
-    if missing := [name for name in options.split(",") if name not in available]:
+    if missing := [name for name in options.split(",") if name not in available and "=" not in name]:
         pytest.skip(f"this kernel has no {missing[0]}")
     # hugetlb belongs to the unified hierarchy while it is not mounted as v1, and comes back to it afterwards.
     command = ["unshare", "-m", "python3", "-c", SCRIPT, PROJECT, container_id, where, options, json.dumps(resources), *files]
@@ -112,3 +115,13 @@ def test_huge_pages(container_id: str, tmp_path: Path) -> None:
 def test_a_page_size_that_the_kernel_lacks(container_id: str, tmp_path: Path) -> None:
     told = run(container_id, tmp_path, "hugetlb", {"hugepageLimits": [{"pageSize": "3MB", "limit": 4 << 20}]})
     assert told["error"].startswith("linux.resources.hugepageLimits[0]: this kernel offers no hugetlb.3MB.limit_in_bytes in ")
+
+
+def test_a_named_hierarchy(container_id: str, tmp_path: Path) -> None:
+    """As systemd has one for itself: no controller, but a container is in it as in every other."""
+    if not any(hierarchy.controllers != ("",) for hierarchy in cgroups.layout().hierarchies):
+        pytest.skip("a host of cgroup v2 alone has no named hierarchies")
+    name = f"name={container_id}"
+    told = run(container_id, tmp_path, name, {"pids": {"limit": 7}}, "cgroup.procs")
+    assert told["paths"] == {name: f"{tmp_path}/{name}/{container_id}"}
+    assert told["error"] is None and told["joined"] and ["bind", told["paths"][name], name] in told["legs"]

@@ -70,7 +70,7 @@ def test_what_is_not_named_stays(box: Box) -> None:
     update(box, "--cpu-quota", "30000")
     after = everything(box)
     if V2_HOST:
-        assert after == {**before, "shares": "36", "quota": "30000 50000"}
+        assert after == {**before, "shares": "39", "quota": "30000 50000"}
         # The period is known though only the quota was named, also the second time.
         update(box, "--cpu-period", "60000")
         assert read(box, "quota") == ("30000 60000",)
@@ -147,6 +147,7 @@ def test_bad_options_and_containers(box: Box) -> None:
     box.start()
     box.stopped()
     assert one_line(box.cli("update", "--pids-limit", "5", box.id, check=1)) == "container not running"
+    assert one_line(box.cli("update", "--l3-cache-schema", "L3:0=f", box.id, check=1)).startswith("--l3-cache-schema: ")
     box.delete()
 
 

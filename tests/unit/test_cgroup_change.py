@@ -16,7 +16,7 @@ from pyrunc.cgroups.limits_v1 import compile_limits as v1_limits
 from pyrunc.cgroups.limits_v2 import compile_limits as v2_limits
 from pyrunc.cgroups.settings import write
 from pyrunc.cli.options import parse_command
-from pyrunc.cli.update import COMMAND, MEANING, resources, size, whole
+from pyrunc.cli.update import COMMAND, MEANING, RDT, resources, size, whole
 from pyrunc.errors import CgroupError, UsageError
 
 SAVED: dict[str, Any] = {
@@ -211,7 +211,7 @@ def test_numbers(text: str, expected: int | None) -> None:
 
 
 def test_every_option_has_its_member() -> None:
-    assert {option.name for option in (*COMMAND.options, *COMMAND.hidden)} == {"resources", *(name for name, *_ in MEANING)}
+    assert {option.name for option in (*COMMAND.options, *COMMAND.hidden)} == {"resources", *RDT, *(name for name, *_ in MEANING)}
     words = [word for name, _, _, kind in MEANING for word in (f"--{name}", "0-1" if kind is str else "3")]
     assert resources(parse_command(COMMAND, [*words, "id"])) == {
         "blockIO": {"weight": 3},
