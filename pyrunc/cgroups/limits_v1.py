@@ -35,8 +35,8 @@ def compile_limits(resources: dict[str, Any]) -> list[list[Setting]]:
         *_memory(resources.get("memory") or {}),
         *_block_io(resources.get("blockIO") or {}),
         *_cpu(resources.get("cpu") or {}),
-        *_cpuset(resources.get("cpu") or {}),
-        *_hugetlb(resources.get("hugepageLimits") or []),
+        *cpuset(resources.get("cpu") or {}, noprefix=True),
+        *hugetlb(resources.get("hugepageLimits") or [], "limit_in_bytes"),
         *_network(resources.get("network") or {}),
         *rdma(resources.get("rdma") or {}),
     ]
@@ -107,13 +107,15 @@ def _cpu(section: dict[str, Any]) -> list[list[Setting]]:
     return [*groups, realtime, bandwidth]
 
 
-def _cpuset(section: dict[str, Any]) -> list[list[Setting]]:
-    return [
-        # A cpuset mounted with noprefix, as Android and cpuset(7)'s own file system have it, lacks the prefix.
-        [Setting("cpuset", "cpuset." + name, plain(section[name], "cpu." + name), "cpu." + name, other=(name, section[name]))]
-        for name in ("cpus", "mems")
-        if section.get(name)
-    ]
+def cpuset(section: dict[str, Any], *, noprefix: bool) -> list[list[Setting]]:
+    """The same files in v1 and v2, except that a v1 hierarchy can be mounted with `noprefix`, as on Android (cpuset(7))."""
+    groups = []
+    for name in ("cpus", "mems"):
+        if section.get(name):
+            where = "cpu." + name
+            value = plain(section[name], where)
+            groups.append([Setting("cpuset", "cpuset." + name, value, where, other=(name, value) if noprefix else None)])
+    return groups
 
 
 def _block_io(section: dict[str, Any]) -> list[list[Setting]]:
@@ -139,13 +141,14 @@ def _weight(file: str, value: object, property: str) -> Setting:
     return Setting("blkio", "blkio." + file, value, property, other=other)
 
 
-def _hugetlb(section: list[dict[str, Any]]) -> list[list[Setting]]:
+def hugetlb(section: list[dict[str, Any]], file: str) -> list[list[Setting]]:
+    """`file` is the last part of the names, by which v1 and v2 differ."""
     groups = []
     for index, entry in enumerate(section):
         where = f"hugepageLimits[{index}]"
         size = page_size(entry["pageSize"], where + ".pageSize")
-        groups.append([Setting("hugetlb", f"hugetlb.{size}.limit_in_bytes", entry["limit"], where)])
-        groups.append([Setting("hugetlb", f"hugetlb.{size}.rsvd.limit_in_bytes", entry["limit"], where, optional=True)])
+        groups.append([Setting("hugetlb", f"hugetlb.{size}.{file}", entry["limit"], where)])
+        groups.append([Setting("hugetlb", f"hugetlb.{size}.rsvd.{file}", entry["limit"], where, optional=True)])
     return groups
 
 

@@ -6,8 +6,8 @@ The configuration is written in v1's terms; this is the one place that converts.
 from __future__ import annotations
 
 from ..errors import ConfigError, UnsupportedError
-from .limits_v1 import THROTTLES, pids, rdma
-from .settings import RESOURCES, Setting, device_value, file_name, page_size, plain
+from .limits_v1 import THROTTLES, cpuset, hugetlb, pids, rdma
+from .settings import RESOURCES, Setting, device_value, file_name, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def compile_limits(resources: dict[str, Any]) -> list[list[Setting]]:
         *_memory(resources.get("memory") or {}),
         *_io(resources.get("blockIO") or {}),
         *_cpu(cpu),
-        *_cpuset(cpu),
-        *_hugetlb(resources.get("hugepageLimits") or []),
+        *cpuset(cpu, noprefix=False),
+        *hugetlb(resources.get("hugepageLimits") or [], "max"),
         *rdma(resources.get("rdma") or {}),
         *_unified(resources.get("unified") or {}),
     ]
@@ -127,14 +127,6 @@ def _cpu(section: dict[str, Any]) -> list[list[Setting]]:
     return [*groups, bandwidth]
 
 
-def _cpuset(section: dict[str, Any]) -> list[list[Setting]]:
-    return [
-        [Setting("cpuset", "cpuset." + name, plain(section[name], "cpu." + name), "cpu." + name)]
-        for name in ("cpus", "mems")
-        if section.get(name)
-    ]
-
-
 def _io(section: dict[str, Any]) -> list[list[Setting]]:
     groups = []
     if section.get("weight"):
@@ -159,16 +151,6 @@ def _weight(entry: Mapping[str, Any] | None, weight: int, property: str) -> Sett
     if entry is not None:
         values = [device_value(entry, str(value), property) for value in values]
     return Setting("io", "io.bfq.weight", values[0], property, other=("io.weight", values[1]))
-
-
-def _hugetlb(section: list[dict[str, Any]]) -> list[list[Setting]]:
-    groups = []
-    for index, entry in enumerate(section):
-        where = f"hugepageLimits[{index}]"
-        size = page_size(entry["pageSize"], where + ".pageSize")
-        groups.append([Setting("hugetlb", f"hugetlb.{size}.max", entry["limit"], where)])
-        groups.append([Setting("hugetlb", f"hugetlb.{size}.rsvd.max", entry["limit"], where, optional=True)])
-    return groups
 
 
 def _unified(section: dict[str, Any]) -> list[list[Setting]]:
