@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from conformance.callers.engines import ENGINES, gone
+from conformance.callers.known import ENGINES, gone
 from conformance.callers.scenarios import SCENARIOS, Scenario
 
 PROJECT = Path(__file__).resolve().parent.parent.parent

@@ -46,22 +46,28 @@ class Result:
 class Sandbox:
     """A mount namespace with an empty /run and /dev/shm, so that what callers put there is theirs and goes with them.
 
-    ``tag`` names the cgroup that all containers lie below, so that leaks are told from what others do on this machine.
+    ``tag`` names the cgroup that all containers lie below, so that leaks are told from what others do on this machine. With
+    `network` it is a network namespace as well, in which only the loopback device is up.
     """
 
     SETUP = "mount -t tmpfs run /run && mount -t tmpfs shm /dev/shm && mkdir -p /run/lock && echo && exec cat"
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self, tag: str, *, network: bool = False) -> None:
         self.tag = tag
-        argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", self.SETUP]
+        self._network = network
+        argv = ["unshare", "--mount", "--propagation", "private", *["--net"] * network, "sh", "-c", self.SETUP]
         # It waits for the end of our pipe: if we are killed, it goes too.
         self._holder = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         if not self._holder.stdout or self._holder.stdout.read(1) != b"\n":
             raise OSError("cannot make a mount namespace")
-        self.root = Path(f"/proc/{self._holder.pid}/root")
+        self.pid = self._holder.pid
+        self.root = Path(f"/proc/{self.pid}/root")
+        if network:
+            subprocess.run(self.argv("ip", "link", "set", "lo", "up"), check=True)
 
     def argv(self, *words: object) -> list[str]:
-        return ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "--", *map(str, words)]
+        network = [f"--net=/proc/{self.pid}/ns/net"] * self._network
+        return ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", *network, "--", *map(str, words)]
 
     def run(self, *words: object, env: dict[str, str], given: str | None = None, timeout: float = 60) -> Result:
         """Run and wait. The standard input is empty unless `given`. Raises TimeoutExpired after so many seconds."""
@@ -95,7 +101,7 @@ class Sandbox:
 
     def processes(self) -> set[int]:
         """All that live in this mount namespace or in our containers, but for the holder."""
-        own = os.stat(f"/proc/{self._holder.pid}/ns/mnt")
+        own = os.stat(f"/proc/{self.pid}/ns/mnt")
         found = set()
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
@@ -104,7 +110,7 @@ class Sandbox:
         for cgroup in self.cgroups():
             with contextlib.suppress(OSError):
                 found.update(map(int, (cgroup / "cgroup.procs").read_text().split()))
-        return found - {self._holder.pid}
+        return found - {self.pid}
 
     def close(self) -> list[str]:
         """End what still lives and remove what still is; what that was."""

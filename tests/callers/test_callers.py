@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.callers.engines import ENGINES, Engine, gone
+from conformance.callers.known import ENGINES, Caller, gone
 from conformance.callers.scenarios import SCENARIOS, Scenario
 from tests.conftest import TAG
 
@@ -19,7 +19,7 @@ CASES = [pytest.param(name, scenario, id=f"{name}-{scenario.__name__}") for name
 
 
 @pytest.fixture(scope="module")
-def engine(request: pytest.FixtureRequest, pyrunc: Path) -> Iterator[Engine]:
+def engine(request: pytest.FixtureRequest, pyrunc: Path) -> Iterator[Caller]:
     """The caller, running; its socket's path must be short, so that it has a short directory."""
     work = Path(tempfile.mkdtemp(prefix=f"{TAG}-"))
     try:
@@ -37,6 +37,6 @@ def engine(request: pytest.FixtureRequest, pyrunc: Path) -> Iterator[Engine]:
 
 
 @pytest.mark.parametrize(("engine", "scenario"), CASES, indirect=["engine"])
-def test_scenario(engine: Engine, scenario: Scenario) -> None:
+def test_scenario(engine: Caller, scenario: Scenario) -> None:
     scenario(engine)
     assert not (left := gone(engine)), f"left behind: {'; '.join(left)}"

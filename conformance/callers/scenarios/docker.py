@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from conformance.callers.engines import Docker
-from conformance.callers.scenarios.table import LOOP, on
+from conformance.callers.docker import Docker
+from conformance.callers.scenarios.table import LOOP, on, until
 
 docker = on("docker")
 
@@ -43,3 +43,23 @@ def restart(engine: Docker) -> None:
         engine("restart", "-t", "5", name)
         assert engine.pid(name) != first
         engine("stats", "--no-stream", "--format", "{{.PIDs}}", name)
+
+
+@docker
+def restart_policy(engine: Docker) -> None:
+    """run --restart on-failure:2, --ulimit"""
+    with engine.container("sh", "-c", "echo run; exit 1", options=["--restart", "on-failure:2"]) as name:
+        until(lambda: engine("inspect", "--format", "{{.RestartCount}} {{.State.Status}}", name).out.strip() == "2 exited")
+        engine("logs", name).prints("run\nrun\nrun")
+    engine.run("sh", "-c", "ulimit -n; ulimit -Hn", options=["--ulimit", "nofile=77:88"]).prints("77\n88")
+
+
+@docker
+def health(engine: Docker) -> None:
+    """run --health-cmd: unhealthy, then healthy"""
+    options = ["--health-cmd", "test -e /tmp/ok", "--health-interval", "200ms", "--health-retries", "1"]
+    with engine.container("sleep", "100", options=options) as name:
+        status = ("inspect", "--format", "{{.State.Health.Status}}", name)
+        until(lambda: engine(*status).out.strip() == "unhealthy")
+        engine("exec", name, "touch", "/tmp/ok")
+        until(lambda: engine(*status).out.strip() == "healthy")

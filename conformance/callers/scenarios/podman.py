@@ -7,6 +7,7 @@ import shutil
 import signal
 
 from conformance.callers.engines import Podman
+from conformance.callers.material import IMAGE
 from conformance.callers.scenarios.table import on
 
 podman = on("podman")
@@ -72,7 +73,7 @@ def no_cgroups(engine: Podman) -> None:
 def user_namespace(engine: Podman) -> None:
     """run --uidmap: podman's own files lie where the mapped root may not go; a volume with mapped ids"""
     maps = [word for kind in ("uid", "gid") for word in (f"--{kind}map", "0:200000:65536")]
-    volume, rootfs = engine.work / "volume", engine.work / "mapped"
+    volume, rootfs = engine.work / "mapped-volume", engine.work / "mapped"
     volume.mkdir()
     (volume / "file").write_text("mapped")
     os.chown(volume / "file", 1000, 1000)
@@ -87,3 +88,58 @@ def user_namespace(engine: Podman) -> None:
         shutil.rmtree(volume)
         shutil.rmtree(rootfs)
     assert done.out.split() == ["0", "200000", "65536", "mapped1000:1000"], done
+
+
+@podman
+def mapped_ids(engine: Podman) -> None:
+    """run --uidmap, --gidmap: a user namespace"""
+    engine.load_image()
+    maps = ["--uidmap", "0:200000:1000", "--gidmap", "0:200000:1000"]
+    script = "cat /proc/self/uid_map; touch /root/x; stat -c %u /root/x"
+    result = engine("run", "--rm", *maps, *engine.COMMON, IMAGE, "sh", "-c", script)
+    assert result.out.split() == ["0", "200000", "1000", "0"], result
+
+
+@podman
+def without_conmons_cgroup(engine: Podman) -> None:
+    """run --cgroups=no-conmon"""
+    result = engine.run("cat", "/proc/self/cgroup", options=["--cgroups", "no-conmon"])
+    assert f":/{engine.sandbox.tag}/libpod-" in result.out, result
+
+
+@podman
+def health(engine: Podman) -> None:
+    """healthcheck run, of one that is well and one that is not"""
+    options = ["--health-cmd", "test -e /tmp/ok", "--health-interval", "disable"]
+    with engine.container("sleep", "100", options=options) as name:
+        engine("healthcheck", "run", name, status=1)
+        engine("exec", name, "touch", "/tmp/ok")
+        engine("healthcheck", "run", name)
+
+
+@podman
+def pod(engine: Podman) -> None:
+    """pod create, two containers in its namespaces, pod pause, stats, generate kube, pod rm, kube play, kube down"""
+    engine.load_image()
+    options = ["--infra-image", IMAGE, "--infra-command", "sleep 1000", "--cgroup-parent", f"/{engine.sandbox.tag}"]
+    pods = [engine("pod", "create", "--name", "pp", "--network", "none", *options).out.strip()]
+    try:
+        engine("run", "-d", "--pod", "pp", "--name", "one", IMAGE, "sleep", "100")
+        script = "hostname; for kind in net ipc uts pid; do readlink /proc/self/ns/$kind; done"
+        one = engine("exec", "one", "sh", "-c", script).out.split()
+        two = engine("run", "--rm", "--pod", "pp", IMAGE, "sh", "-c", script).out.split()
+        assert one[:4] == two[:4] and one[0] == "pp" and one[4] != two[4], (one, two)
+        engine("pod", "pause", "pp")
+        engine("pod", "unpause", "pp")
+        engine("pod", "stats", "--no-stream", "pp").says("one")
+        kube = engine.work / "kube.yml"
+        kube.write_text(engine("generate", "kube", "pp").out)
+        engine("pod", "rm", "-f", "-t", "0", "pp")
+        engine("kube", "play", "--network", "none", kube)
+        pods.append(engine("pod", "inspect", "--format", "{{.ID}}", "pp").out.strip())
+        engine("exec", "pp-one", "echo", "played").prints("played")
+        engine("kube", "down", kube)
+        engine("ps", "-aq").prints("")
+    finally:
+        engine.sandbox.run(*engine.command(), "pod", "rm", "-f", "-t", "0", "pp", env=engine.environment())
+        engine.forget_pods(*pods)

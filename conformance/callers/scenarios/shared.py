@@ -6,11 +6,21 @@ import os
 import time
 from typing import Any
 
-from conformance.callers.engines import Cli, Docker
+from conformance.callers.docker import Docker
+from conformance.callers.engines import Cli
+from conformance.callers.material import IMAGE
 from conformance.callers.process import Turn
-from conformance.callers.scenarios.table import LIMITS_V1, LOOP, READ, RESIZED, on
+from conformance.callers.scenarios.table import LIMITS_V1, LOOP, READ, RESIZED, on, until
 
 both = on("podman", "docker")
+
+DOCKERFILE = f"""FROM {IMAGE}
+RUN echo built > /built && id -u
+USER 1000
+RUN id -u > /tmp/user
+CMD ["cat", "/built", "/tmp/user"]
+"""
+KINDS = ("pid", "ipc", "uts", "net")
 
 
 @both
@@ -237,3 +247,88 @@ def host_pids(engine: Cli) -> None:
 
 def pids_of(group: Any) -> list[str]:
     return str((group / "cgroup.procs").read_text()).split()
+
+
+@both
+def paused(engine: Cli) -> None:
+    """pause, exec refused, unpause"""
+    with engine.container("sh", "-c", LOOP) as name:
+        logged(engine, name, "up")
+        engine("pause", name)
+        engine("inspect", "--format", "{{.State.Status}}", name).prints("paused")
+        refused = engine.sandbox.run(*engine.command(), "exec", name, "true", env=engine.environment())
+        assert refused.says("paused" if isinstance(engine, Docker) else "running").status, refused
+        engine("unpause", name)
+        engine("kill", "-s", "USR1", name)
+        logged(engine, name, "up\nusr1")
+
+
+@both
+def top_and_stats(engine: Cli) -> None:
+    """top, stats"""
+    with engine.container("sh", "-c", "sleep 1000 & sleep 2000") as name:
+        engine("top", name).says("sleep 1000", "sleep 2000")
+        until(lambda: int(engine("stats", "--no-stream", "--format", "{{.PIDs}}", name).out) >= 2)
+
+
+@both
+def updated(engine: Cli) -> None:
+    """update --memory of a running container"""
+    with engine.container("sleep", "100", options=["--memory", "32m", "--memory-swap", "128m"]) as name:
+        engine("update", "--memory", "64m", "--memory-swap", "128m", name)
+        file = "memory.max" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else LIMITS_V1[0]
+        engine("exec", name, "cat", f"/sys/fs/cgroup/{file}").prints(str(64 << 20))
+
+
+@both
+def attached(engine: Cli) -> None:
+    """attach: standard input of a program that runs"""
+    name = engine.name()
+    engine("run", "-d", "-i", "--name", name, *engine.COMMON, *engine.image(), "sh", "-c", "read a; echo got $a; read b; exit 3")
+    try:
+        engine.sandbox.run(*engine.command(), "attach", name, env=engine.environment(), given="one\ntwo\n")
+        engine("wait", name).prints("3")
+        logged(engine, name, "got one")  # Docker's attach may lose what a program says last
+    finally:
+        engine(*engine.REMOVE, name)
+
+
+@both
+def with_an_init(engine: Cli) -> None:
+    """run --init: the engine's own process 1"""
+    init = "docker-init" if isinstance(engine, Docker) else "podman-init"
+    engine.run("cat", "/proc/1/comm", options=["--init"]).prints(init)
+
+
+@both
+def host_namespaces(engine: Cli) -> None:
+    """run in the host's pid, ipc, uts and network namespaces"""
+    words = [word for kind in ("pid", "ipc", "uts", "network") for word in (f"--{kind}", "host")]
+    script = "for kind in pid ipc uts net; do readlink /proc/self/ns/$kind; done"
+    engine.COMMON, before = tuple(word for word in engine.COMMON if word not in ("--network", "none")), engine.COMMON
+    try:
+        engine.run("sh", "-c", script, options=words).prints("\n".join(os.readlink(f"/proc/self/ns/{kind}") for kind in KINDS))
+    finally:
+        engine.COMMON = before
+
+
+@both
+def named_volume(engine: Cli) -> None:
+    """volume create, used twice, rm"""
+    engine("volume", "create", "vol")
+    engine.run("sh", "-c", "echo kept > /v/file", options=["-v", "vol:/v"])
+    engine.run("cat", "/v/file", options=["-v", "vol:/v"]).prints("kept")
+    engine("volume", "rm", "vol")
+
+
+@both
+def built(engine: Cli) -> None:
+    """build of a Dockerfile, run of what was built"""
+    engine.load_image()
+    context = engine.work / "context"
+    context.mkdir(exist_ok=True)
+    (context / "Dockerfile").write_text(DOCKERFILE)
+    # buildah takes it for the container's own cgroup, which must be a new one; Docker for the parent, which stays.
+    parent = ["--cgroup-parent", f"/{engine.sandbox.tag}" + "/build" * (not isinstance(engine, Docker))]
+    engine("build", "--network", "none", *parent, "-t", "localhost/built", context).says("0")
+    engine("run", "--rm", *engine.COMMON, "localhost/built").prints("built\n1000")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 Scenario = Callable[[Any], None]
 """A function of an engine that raises AssertionError; its docstring is its title."""
 
-SCENARIOS: dict[str, list[Scenario]] = {"podman": [], "containerd": [], "docker": []}
+SCENARIOS: dict[str, list[Scenario]] = {name: [] for name in ("podman", "containerd", "docker", "docker-network", "swarm")}
 
 LOOP = "trap 'echo term; exit 3' TERM; trap 'echo usr1' USR1; echo up; while :; do sleep 0.05; done"
 SIZE = 'until [ "$(stty size 2>/dev/null)" = "{} {}" ]; do sleep 0.05; done; '
@@ -27,3 +28,11 @@ def on(*engines: str) -> Callable[[Scenario], Scenario]:
         return scenario
 
     return add
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Poll; AssertionError when it does not come true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.1)
