@@ -2,18 +2,21 @@
 """Stands in for criu(8). It is run by a link in a directory of its own, where `script` (JSON) says what to do and `log` gets
 what it was told, read by a decoder that shares nothing with pyrunc's.
 
-Keys of the script: version, features (0 or 1), notify (names, each answered by the runtime), sleep (seconds: a process that
-stands for the restored one), fail (an errno), end (no answer at all), text (for CRIU's log file), status (the exit status).
+Keys of the script: version, features (0 or 1), sleep (seconds: a process that stands for the restored one), hang (seconds, before
+it says anything), notify (names, each answered by the runtime), fail (an errno), end (no answer at all), text (for CRIU's log
+file), status (the exit status).
 """
 
 from __future__ import annotations
 
 import array
+import ctypes
 import json
 import os
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +73,14 @@ def log(**what: object) -> None:
         file.write(json.dumps(what) + "\n")
 
 
+def session_keyring() -> str:
+    """keyctl_describe(3): the last field is the name."""
+    number = {"x86_64": 250, "aarch64": 219}[os.uname().machine]
+    buffer = ctypes.create_string_buffer(256)
+    ctypes.CDLL(None).syscall(number, 6, -3, buffer, len(buffer), 0)
+    return buffer.value.decode().rpartition(";")[2]
+
+
 def restored(seconds: str) -> int:
     pid = os.fork()
     if pid == 0:
@@ -113,8 +124,11 @@ def main() -> int:
         directories=[os.readlink(f"/proc/{peer}/fd/{dict(options)[number]}") for number in (1, 17) if number in dict(options)],
         cgroup=Path("/proc/self/cgroup").read_text(),
         mounts=os.readlink("/proc/self/ns/mnt"),
+        keyring=session_keyring(),
     )
     pid = restored(script["sleep"]) if "sleep" in script else 0
+    if "hang" in script:
+        time.sleep(script["hang"])
     if not all(notify(channel, name, pid) for name in script.get("notify", [])):
         return 1
     if script.get("end"):

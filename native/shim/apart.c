@@ -4,16 +4,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <linux/keyctl.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define BASE 3
 #define APART 64 /* more than the fds that are ever passed */
 
-enum { STEP_NAMESPACE, STEP_ROOT, STEP_EXECUTE };
+/* possessor: all; user: view, read, link and search, so that who comes later finds it by its name. */
+#define KEYRING_PERMISSIONS 0x3f1b0000
+
+enum { STEP_KEYRING, STEP_NAMESPACE, STEP_ROOT, STEP_EXECUTE };
 
 /* The interpreter's ignored signals and its mask are not the program's. */
 static void usual_signals(void) {
@@ -22,6 +27,12 @@ static void usual_signals(void) {
         signal(number, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int own_keyring(const char *name, int *step) {
+    *step = STEP_KEYRING;
+    long ring = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name, 0, 0, 0);
+    return ring < 0 || syscall(SYS_keyctl, KEYCTL_SETPERM, ring, KEYRING_PERMISSIONS, 0, 0) < 0 ? -1 : 0;
 }
 
 /* What is mounted from here on is seen by nobody else, and is gone with the last process in the namespace. */
@@ -54,8 +65,10 @@ static int pass(const int *fds, int count) {
 }
 
 /* Starts `program` with fds[i] as its fd 3 + i; returns its pid. With `root`, that directory is a mount point of its own, in
- * a mount namespace of its own, and our stdio is the program's too. It dies with us (PDEATHSIG). *step says what failed. */
-int pyrunc_spawn_apart(const char *program, char *argv[], char *env[], const int *fds, int count, const char *root, int *step) {
+ * a mount namespace of its own, our stdio is the program's too, and its session keyring is the new one of the name `keyring`.
+ * It dies with us (PDEATHSIG). *step says what failed. */
+int pyrunc_spawn_apart(const char *program, char *argv[], char *env[], const int *fds, int count, const char *root,
+                       const char *keyring, int *step) {
     int report[2], told[2] = {0, STEP_EXECUTE};
     pid_t parent = getpid();
     if (count > APART)
@@ -65,7 +78,7 @@ int pyrunc_spawn_apart(const char *program, char *argv[], char *env[], const int
     pid_t pid = fork();
     if (pid == 0) {
         usual_signals();
-        if ((root ? own_mounts(root, &told[1]) : silence()) == 0) {
+        if (root ? own_keyring(keyring, &told[1]) == 0 && own_mounts(root, &told[1]) == 0 : silence() == 0) {
             told[1] = STEP_EXECUTE;
             if (pass(fds, count) == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent)
                 execve(program, argv, env);

@@ -2,6 +2,7 @@
 #ifndef SHIM_APART_H
 #define SHIM_APART_H
 
-int pyrunc_spawn_apart(const char *program, char *argv[], char *env[], const int *fds, int count, const char *root, int *step);
+int pyrunc_spawn_apart(const char *program, char *argv[], char *env[], const int *fds, int count, const char *root,
+                       const char *keyring, int *step);
 
 #endif

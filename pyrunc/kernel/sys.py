@@ -83,14 +83,15 @@ def hand_over(path: str, payload: bytes, fd: int) -> None:
     _check(lib.pyrunc_hand_over(os.fsencode(path), payload, len(payload), fd), path)
 
 
-def spawn_apart(program: str, argv: Sequence[str], env: Sequence[str], fds: Sequence[int], root: str | None) -> int:
+def spawn_apart(program: str, argv: Sequence[str], env: Sequence[str], fds: Sequence[int], apart: tuple[str, str] | None) -> int:
     """Start a program of the host's with ``fds[i]`` as its fd ``3 + i``; its pid. It dies with us.
 
-    With `root` it has our stdio and is in a mount namespace of its own, where that directory is a mount point.
+    `apart` is (root, keyring): it has our stdio, a new session keyring of that name, and a mount namespace of its own, where
+    that directory is a mount point.
     """
     words = [[ffi.new("char[]", os.fsencode(word)) for word in words] for words in (argv, env)]
     step = ffi.new("int *")
-    where = ffi.NULL if root is None else ffi.new("char[]", os.fsencode(root))
+    where = [ffi.new("char[]", os.fsencode(text)) for text in apart] if apart else [ffi.NULL, ffi.NULL]
     arrays = [ffi.new("char *[]", [*strings, ffi.NULL]) for strings in words]
-    pid = lib.pyrunc_spawn_apart(os.fsencode(program), *arrays, list(fds), len(fds), where, step)
-    return _check(pid, ("new mount namespace", root, program)[step[0]])
+    pid = lib.pyrunc_spawn_apart(os.fsencode(program), *arrays, list(fds), len(fds), *where, step)
+    return _check(pid, ("session keyring", "mount namespace", apart and apart[0], program)[step[0]])

@@ -70,14 +70,14 @@ class Criu:
             raise UnsupportedError(f"{option}: criu says that this kernel cannot do it (feature {name})")
 
     def ask(
-        self, kind: int, *, answers: Answers | None = None, passed: Sequence[int] = (), root: str | None = None,
+        self, kind: int, *, answers: Answers | None = None, passed: Sequence[int] = (), apart: tuple[str, str] | None = None,
         started: Callable[[int, dict[str, Any]], None] | None = None, **members: Any,
     ) -> dict[str, Any]:  # fmt: skip
         """Send one request and return the response. ``answers[script](pid, fd)`` is called for a notification, the fd being
         theirs to close; what it raises ends the request. `started` is given criu's pid and the request before it is sent."""
         ours, theirs = sys.channel()
         try:
-            pid = self._start([theirs, *passed], root)
+            pid = self._start([theirs, *passed], apart)
         except BaseException:
             os.close(ours)
             raise
@@ -100,12 +100,12 @@ class Criu:
             raise CriuError(f"criu ended with status {status >> 8 or status}")
         return response
 
-    def _start(self, fds: Sequence[int], root: str | None) -> int:
+    def _start(self, fds: Sequence[int], apart: tuple[str, str] | None) -> int:
         env = original_environment()
         env.setdefault("PATH", PATH)  # it runs iptables and others
         try:
             words = [f"{name}={value}" for name, value in env.items()]
-            return sys.spawn_apart(self.program, [self.program, "swrk", "3"], words, fds, root)
+            return sys.spawn_apart(self.program, [self.program, "swrk", "3"], words, fds, apart)
         except OSError as error:
             raise KernelError.of(f"start {self.program}: {error.filename}", error) from error
 

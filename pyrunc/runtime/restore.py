@@ -39,7 +39,7 @@ def restore(
     Raises what `create` and `checkpoint` raise, and then leaves nothing but what CRIU wrote into its directories.
     """
     options = Options(
-        bundle=bundle, console_socket=console_socket, pid_file=pid_file, no_pivot=no_pivot, no_new_keyring=True, waits=False
+        bundle=bundle, console_socket=console_socket, pid_file=pid_file, no_pivot=no_pivot, waits=False
     )
     try:
         criu = capable(ctx.rootless)
@@ -97,7 +97,7 @@ class Restoration(Creation):
                     "post-restore": self._restored,
                 },
                 passed=namespaces,
-                root=self.bundle.rootfs,
+                apart=(self.bundle.rootfs, f"_ses.{self.id}"),
                 started=self._enter_cgroups,
                 opts=options,
             )

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, until
 from tests.lifecycle.box import Box, namespace_of, one_line
 from tests.lifecycle.sockets import Receiver
 
@@ -258,6 +258,7 @@ def test_what_every_restore_asks_for(saved: Box, criu: Asked, images: Path) -> N
     first = criu.log[0]
     assert first["type"] == 2 and first["directories"] == [str(images)] * 2
     assert first["mounts"] != os.readlink("/proc/self/ns/mnt"), "its mounts are seen outside"
+    assert first["keyring"] == f"_ses.{saved.id}"
     assert saved.id in first["cgroup"], "the processes are not born in the container's cgroups"
     for name, value in {
         "log_file": "restore.log", "root": str(saved.rootfs), "rst_sibling": 1, "evasive_devices": 1, "notify_scripts": 1,
@@ -361,3 +362,21 @@ def test_a_terminal_needs_a_console_socket(saved: Box, criu: Asked, images: Path
     saved.bundle.write()
     done = saved.cli("restore", "--image-path", images, "--bundle", saved.bundle, "-d", saved.id, check=1, env=criu.env)
     assert "cannot allocate tty if pyrunc will detach without setting console socket" in one_line(done)
+
+
+def test_a_restore_that_is_killed(saved: Box, criu: Asked, images: Path) -> None:
+    """CRIU ends with it, and what there is by then is in the container's cgroups."""
+    criu.script(sleep="600", hang=600)
+    argv = ("restore", "--image-path", images, "--bundle", saved.bundle, "--detach", saved.id)
+    process = saved.cli.popen(*argv, env=criu.env, **QUIET)
+
+    def in_the_cgroup() -> list[str]:
+        record = json.loads((saved.cli.root / saved.id / "state.json").read_text())
+        return Path(next(iter(record["cgroup_paths"].values())), "cgroup.procs").read_text().split()
+
+    until(lambda: (criu.directory / "log").exists() and len(in_the_cgroup()) == 2, 60, "criu has not begun")
+    process.kill()
+    process.wait(60)
+    until(lambda: len(in_the_cgroup()) == 1, 60, "criu has not ended")
+    assert saved.status == "stopped"
+    saved.down()
