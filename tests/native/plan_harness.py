@@ -304,6 +304,8 @@ class Init:
                 todo(self)
             if message.kind == c.MSG_SYNC:
                 self.answer(message, maps)
+                for fd in message.fds:
+                    os.close(fd)
             elif message.kind == c.MSG_LISTENER:
                 self.page[c.PLAN_STEP_TAKEN] = 1
         status = self.wait()
