@@ -89,7 +89,9 @@
     OP(GO_TO_ROOT, 62) \
     OP(REMOUNT, 63) \
     OP(VERIFY_MAPS, 64) \
-    OP(NET_DEVICES, 65)
+    OP(NET_DEVICES, 65) \
+    OP(LABEL, 66) \
+    OP(FILE_LABEL, 67)
 
 /* place, number, what was tried there */
 #define PLAN_PLACES(PLACE) \
@@ -154,7 +156,8 @@
     PLACE(MAPIDS, 58, "map the ids of") \
     PLACE(SAMEMAPS, 59, "find the mappings of the config in the namespace") \
     PLACE(USERNS, 60, "make a user namespace for the mappings") \
-    PLACE(REMOUNT, 61, "remount")
+    PLACE(REMOUNT, 61, "remount") \
+    PLACE(SETLABEL, 62, "set security label")
 
 /* point, number: the child says it has come here and waits for one byte */
 #define PLAN_SYNCS(AT) \

@@ -37,7 +37,7 @@ static const uint8_t required[COUNT(executors)] = {
     [OP_MASK_PATH] = 1,  [OP_READONLY_PATH] = 1, [OP_HOSTNAME] = 1,   [OP_READONLY_MOUNT] = 1, [OP_DOMAINNAME] = 1,
     [OP_SYSCTL] = 2,     [OP_SECCOMP] = 1,      [OP_CHDIR] = 1,       [OP_LOOKUP] = 1,        [OP_EXEC] = 2,
     [OP_OPEN_CGROUP] = 1, [OP_MAKE_USERNS] = 2, [OP_OPEN_TREE] = 1,   [OP_NEW_TREE] = 1,      [OP_GO_TO_ROOT] = 1,
-    [OP_REMOUNT] = 1,    [OP_VERIFY_MAPS] = 2,
+    [OP_REMOUNT] = 1,    [OP_VERIFY_MAPS] = 2,  [OP_LABEL] = 2,       [OP_FILE_LABEL] = 2,
 };
 
 int fail(int place, long error, const char *detail) {

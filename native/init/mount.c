@@ -145,10 +145,14 @@ static int take_over(int tree, int target, uint64_t mode) {
 }
 
 /* Nothing to see and nowhere to write. */
-static int empty_tree(void) {
-    static const char options[] = "nr_blocks=1\0nr_inodes=1\0mode=755";
+static int empty_tree(const char *options, size_t length) {
+    static const char usual[] = "nr_blocks=1\0nr_inodes=1\0mode=755";
+    if (!options) {
+        options = usual;
+        length = sizeof usual;
+    }
     const uint64_t flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-    return mount_new("tmpfs", options, options + sizeof options, flags, NULL);
+    return mount_new("tmpfs", options, options + length, flags, NULL);
 }
 
 /* A user namespace that does not own the network namespace gets no sysfs, one that does not own the cgroup namespace no
@@ -157,7 +161,7 @@ static int instead(const struct plan_op *op) {
     const char *source = op_text(op, 3);
     if (!source || (init.failure.error != EPERM && init.failure.error != EBUSY))
         return -1;
-    int tree = *source ? mount_clone(AT_FDCWD, source, true) : empty_tree();
+    int tree = *source ? mount_clone(AT_FDCWD, source, true) : empty_tree(NULL, 0);
     if (tree >= 0 && op->v[3] && mount_attributes(tree, op->v[3], 0, 0, true) < 0)
         fd_close(&tree);
     return tree;
@@ -181,6 +185,16 @@ EXECUTOR(MOUNT) {
     fd_close(&tree);
     fd_close(&target);
     return result;
+}
+
+/* The label of a mount's root directory, where the file system takes none as an option. s: path, label */
+EXECUTOR(FILE_LABEL) {
+    int fd = path_in_root(op_text(op, 0), O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0)
+        return fail(AT_RESOLVE, fd, NULL);
+    long r = sys(__NR_fsetxattr, fd, "security.selinux", op_text(op, 1), op_length(op, 1), 0);
+    fd_close(&fd);
+    return r < 0 ? fail(AT_SETLABEL, r, NULL) : 0;
 }
 
 /* What is mounted at path by now, found as the target was: a link there leads to the same place. If somebody has moved it
@@ -336,7 +350,9 @@ EXECUTOR(READONLY_PATH) {
 
 /* One empty file system serves all masked directories; a detached mount cannot be cloned before Linux 6.15, so the
  * first place takes it and the others clone that. */
-static int masked_tree(void) { return init.masked >= 0 ? mount_clone(init.masked, "", false) : empty_tree(); }
+static int masked_tree(const struct plan_op *op) {
+    return init.masked >= 0 ? mount_clone(init.masked, "", false) : empty_tree(op_text(op, 1), op_length(op, 1));
+}
 
 /* The container's own /dev/null may be anything an image's author likes: only the device 1:3 will do (CVE-2025-31133). */
 static int null_tree(void) {
@@ -354,6 +370,7 @@ static int null_tree(void) {
     return tree;
 }
 
+/* s: path, options of the empty file system if not the usual ones: with a security label */
 EXECUTOR(MASK_PATH) {
     struct statx st;
     int result = -1, target = path_in_root(op_text(op, 0), O_PATH, 0);
@@ -361,7 +378,7 @@ EXECUTOR(MASK_PATH) {
         return fail(AT_RESOLVE, target, NULL);
     long r = path_statx(target, &st);
     bool dir = r == 0 && (st.stx_mode & S_IFMT) == S_IFDIR;
-    int tree = r < 0 ? fail(AT_STAT, r, NULL) : dir ? masked_tree() : null_tree();
+    int tree = r < 0 ? fail(AT_STAT, r, NULL) : dir ? masked_tree(op) : null_tree();
     if (tree >= 0)
         result = mount_attach(tree, target, MODE_INPROC);
     fd_close(&target);

@@ -41,8 +41,10 @@ EXECUTOR(SETNS) {
     return r < 0 ? fail(r == -EINVAL ? AT_NSTYPE : AT_SETNS, r, NULL) : 0;
 }
 
-/* All of a container's namespaces at once, through the pidfd of its init: no pid can be taken over meanwhile. */
+/* All of a container's namespaces at once, through the pidfd of its init: no pid can be taken over meanwhile. What was
+ * open of the host's stays behind. */
 EXECUTOR(JOIN) {
+    fd_close(&init.slot[SLOT_PROC]);
     long r = sys(__NR_setns, init.slot[SLOT_PIDFD], op->v[0]);
     fd_close(&init.slot[SLOT_PIDFD]);
     return r < 0 ? fail(AT_SETNS, r, NULL) : 0;
@@ -104,9 +106,9 @@ static int proc_self(char *self, size_t size) {
     return 0;
 }
 
-static int write_own(const char *name, const struct plan_op *op) {
+static int write_own(const char *name, const char *text, size_t length) {
     char self[32];
-    return proc_self(self, sizeof self) < 0 ? -1 : proc_write(self, name, op_text(op, 0), op_length(op, 0));
+    return proc_self(self, sizeof self) < 0 ? -1 : proc_write(self, name, text, length);
 }
 
 int proc_read_own(const char *name, char *text, size_t size) {
@@ -123,9 +125,28 @@ int proc_read_own(const char *name, char *text, size_t size) {
     return n == 0 ? 0 : fail(AT_READ, n < 0 ? n : EFBIG, NULL);
 }
 
-EXECUTOR(TIME_OFFSETS) { return write_own("timens_offsets", op); }
+EXECUTOR(TIME_OFFSETS) { return write_own("timens_offsets", op_text(op, 0), op_length(op, 0)); }
 
-EXECUTOR(OOM_SCORE) { return write_own("oom_score_adj", op); }
+EXECUTOR(OOM_SCORE) { return write_own("oom_score_adj", op_text(op, 0), op_length(op, 0)); }
+
+/* A security module's attribute of this process. The detail is in back-quotes, as podman looks for it.
+ * s: attribute, text, the attribute's older name or none */
+EXECUTOR(LABEL) {
+    char detail[64];
+    size_t at = 0;
+    const char *name = op_text(op, 0), *text = op_text(op, 1), *older = op_text(op, 2);
+    int r = write_own(name, text, op_length(op, 1));
+    if (r < 0 && older && init.failure.place == AT_OPEN && init.failure.error == ENOENT) {
+        name = older;
+        r = write_own(name, text, op_length(op, 1));
+    }
+    if (r == 0)
+        return 0;
+    text_add(detail, sizeof detail, &at, "`/proc/self/");
+    text_add(detail, sizeof detail, &at, name);
+    text_add(detail, sizeof detail, &at, "`");
+    return fail(init.failure.place, init.failure.error, detail);
+}
 
 EXECUTOR(SYSCTL) { return proc_write("sys", op_text(op, 0), op_text(op, 1), op_length(op, 1)); }
 

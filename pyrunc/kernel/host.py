@@ -28,6 +28,11 @@ def mount_points(*kinds: str) -> list[str]:
     return found
 
 
+def selinux_enabled() -> bool:
+    """Whether SELinux has a policy: its file system is then mounted. Where a container cannot see that, it is off for it."""
+    return bool(mount_points("selinuxfs"))
+
+
 def _read(path: str) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -17,7 +17,7 @@ from pyrunc.plan.entry import enterable, open_cgroups
 from pyrunc.plan.held import Held, map_lines
 from pyrunc.plan.mounts import compile_mounts
 from pyrunc.plan.opcodes import OP_LOOKUP, SLOT_GO, SLOT_REPLY, SYNC_HOOKS, SYNC_MAPS, SYNC_READY
-from pyrunc.plan.process import identity, scheduled, terminal
+from pyrunc.plan.process import identity, key_label, labels, scheduled, terminal
 from pyrunc.plan.seccomp import NEW_LISTENER, Filter, notifies
 
 TYPE_CHECKING = False
@@ -33,6 +33,8 @@ JOIN_ORDER = ("user", "ipc", "uts", "network", "pid", "cgroup", "time", "mount")
 """User first, for the rights in the others; mount last, because paths mean something else after it."""
 
 DEFAULT_UMASK = 0o022
+MASK_OPTIONS = ("nr_blocks=1", "nr_inodes=1", "mode=755")
+"""Of the empty file system over masked directories, as in native/init/mount.c."""
 HOOK_TIMEOUT_MAX = 1 << 60
 """Milliseconds; the executor adds it to the clock, where config.json may have 2^63 seconds."""
 
@@ -127,6 +129,7 @@ def _namespaces(
         plan.append(ops.unshare(ns.at["cgroup"], CGROUP))
     plan.append(ops.session())
     if request.new_keyring:
+        plan += key_label(process)
         plan.append(ops.keyring(f"_ses.{request.id}", new=True))
     if "network" in ns.new:
         plan.append(ops.loopback(ns.at["network"]))
@@ -190,7 +193,10 @@ def _root(
     if propagation & MS_PRIVATE and not request.pivot:
         raise ConfigError([(at, "private is not safe with --no-pivot: the host's mounts stay below the root, and busy")])
     confined = ns.private("user") or host.in_userns
-    mounts = compile_mounts(config.get("mounts") or (), request.bundle, request.cgroup_view, held, user_namespace=confined)
+    label = linux.get("mountLabel") or ""
+    mounts = compile_mounts(
+        config.get("mounts") or (), request.bundle, request.cgroup_view, held, user_namespace=confined, label=label
+    )
     outer = _outer_propagation(linux)
     plan = [ops.propagate(at, "/", [outer | MS_REC])]
     plan.append(ops.root("root.path", request.rootfs, private_parent=outer & MS_SHARED != 0, here=_hidden(ns)))
@@ -247,12 +253,14 @@ def _settings(config: dict[str, Any], linux: dict[str, Any]) -> list[Op]:
         plan.append(ops.hostname("hostname", config["hostname"]))
     if config.get("domainname"):
         plan.append(ops.domainname("domainname", config["domainname"]))
+    plan += labels(config["process"])
     for key, value in (linux.get("sysctl") or {}).items():
         plan.append(ops.sysctl(f"linux.sysctl[{dumps(key)}]", sysctl_path(key), value))
     for i, path in enumerate(linux.get("readonlyPaths") or ()):
         plan.append(ops.readonly_path(f"linux.readonlyPaths[{i}]", path))
+    masks = [*MASK_OPTIONS, f"context={linux['mountLabel']}"] if linux.get("mountLabel") else ()
     for i, path in enumerate(linux.get("maskedPaths") or ()):
-        plan.append(ops.mask_path(f"linux.maskedPaths[{i}]", path))
+        plan.append(ops.mask_path(f"linux.maskedPaths[{i}]", path, masks))
     if kind := linux.get("rootfsPropagation"):
         # After the last bind mount, because what is unbindable cannot be bound, and /proc with it if that is for all below.
         plan.append(ops.root_propagation("linux.rootfsPropagation", [PROPAGATION[kind]]))

@@ -52,17 +52,19 @@ class Host:
 
     ``in_userns``: the runtime itself is inside a user namespace, where mknod(2) is refused. ``rootless``: it has no
     privilege but in namespaces it makes. ``single_map``: only one id can be mapped, and setgroups(2) must be given up.
-    ``proc_mounts``: mount points of every procfs and sysfs, needed for --no-pivot only. ``kcore``: /proc/kcore exists.
+    ``selinux``: it has a policy; asked for only where a label is. ``proc_mounts``: mount points of every procfs and sysfs,
+    needed for --no-pivot only. ``kcore``: /proc/kcore exists.
     """
 
-    __slots__ = ("in_userns", "kcore", "proc_mounts", "rootless", "single_map")
+    __slots__ = ("in_userns", "kcore", "proc_mounts", "rootless", "selinux", "single_map")
 
     def __init__(
         self, *, in_userns: bool = False, rootless: bool = False, single_map: bool = False,
-        proc_mounts: Sequence[str] = (), kcore: bool = True,
+        proc_mounts: Sequence[str] = (), kcore: bool = True, selinux: bool = False,
     ) -> None:  # fmt: skip
         self.in_userns = in_userns
         self.rootless = rootless
         self.single_map = single_map
         self.proc_mounts = proc_mounts
         self.kcore = kcore
+        self.selinux = selinux

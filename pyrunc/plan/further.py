@@ -7,7 +7,7 @@ from pyrunc.plan import ops
 from pyrunc.plan.encode import Plan
 from pyrunc.plan.entry import enterable, open_cgroups
 from pyrunc.plan.opcodes import SLOT_PIDFD, SYNC_READY
-from pyrunc.plan.process import identity, scheduled, terminal
+from pyrunc.plan.process import identity, key_label, labels, scheduled, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def compile_exec(
     forks = flags & (NAMESPACES["pid"] | NAMESPACES["time"]) != 0
     tasks, cgroup2 = enterable(cgroup_entry, user=forks and "user" in differs)
     initial, final = _affinity(process.get("execCPUAffinity"))
-    plan = initial + open_cgroups(tasks, cgroup2 if forks else None)
+    plan = _labels(process, new_keyring=new_keyring)
+    plan += initial + open_cgroups(tasks, cgroup2 if forks else None)
     if tasks:
         plan.append(ops.enter_cgroups(len(tasks)))
     plan += final if not forks else []
@@ -60,6 +61,12 @@ def compile_exec(
     plan += scheduled(process, linux)
     plan += identity(process, seccomp=seccomp, setgroups=setgroups, last=[ops.release()], rootless=rootless)
     return Plan(plan, passed=(SLOT_PIDFD,), preserve=preserve)
+
+
+def _labels(process: dict[str, Any], *, new_keyring: bool) -> list[Op]:
+    """First of all, through the host's procfs, which must not come along."""
+    found = [*(key_label(process) if new_keyring else ()), *labels(process)]
+    return [ops.open_proc(), *found] if found else []
 
 
 def _affinity(affinity: dict[str, Any] | None) -> tuple[list[Op], list[Op]]:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 FSCONFIG_MAX = 255
 """Bytes of a value that fsconfig(2) takes; overlay's lowerdir is often longer and goes through mount(2)."""
 
+UNLABELLED = ("proc", "sysfs", "mqueue", "cgroup", "cgroup2")
+"""File systems that get no context= from linux.mountLabel: the kernel labels their files by itself. mqueue's root directory is
+labelled afterwards, as runc does it."""
+
 MS_FLAGS = {"ro": 0x1, "sync": 0x10, "mand": 0x40, "dirsync": 0x80, "lazytime": 0x2000000}
 ATTR_TO_MS = ((0x1, 0x1), (0x2, 0x2), (0x4, 0x4), (0x8, 0x8), (0x10, 0x400), (0x20, 0x1000000), (0x80, 0x800), (0x200000, 0x100))
 """MOUNT_ATTR_* to MS_* for mount(2)."""
@@ -41,9 +45,10 @@ class Mounts:
 
 
 def compile_mounts(
-    mounts: Sequence[dict[str, Any]], bundle: str, view: Sequence[Leg], held: Held, *, user_namespace: bool
+    mounts: Sequence[dict[str, Any]], bundle: str, view: Sequence[Leg], held: Held, *, user_namespace: bool, label: str = ""
 ) -> Mounts:
-    """`held` collects what must be done before, outside of the user namespace."""
+    """`held` collects what must be done before, outside of the user namespace. `label` is ``linux.mountLabel``, for all new file
+    systems that take one; what is bound keeps its labels, which are its owner's affair."""
     result = Mounts(held, user_namespace)
     for i, mount in enumerate(mounts):
         at = f"mounts[{i}]"
@@ -54,9 +59,9 @@ def compile_mounts(
         elif options.bind:
             _bind(result, at, mount, target, options, bundle)
         elif mount.get("type") == "cgroup":
-            _cgroup(result, at, target, options, view)
+            _cgroup(result, at, target, options, view, label)
         else:
-            _file_system(result, at, mount, target, options)
+            _file_system(result, at, mount, target, options, label)
     return result
 
 
@@ -98,7 +103,9 @@ def _remount(result: Mounts, at: str, mount: dict[str, Any], target: str, option
     )
 
 
-def _file_system(result: Mounts, at: str, mount: dict[str, Any], target: str, options: MountOptions) -> None:
+def _file_system(
+    result: Mounts, at: str, mount: dict[str, Any], target: str, options: MountOptions, label: str
+) -> None:
     fs = mount["type"]
     attributes, data = _plain(options), _key_values(options.data)
     mode = _mode(target)
@@ -114,14 +121,20 @@ def _file_system(result: Mounts, at: str, mount: dict[str, Any], target: str, op
     flags = [flag for flag in options.sb_flags if flag != "ro" or attributes & MOUNT_ATTR_RDONLY]
     source = mount.get("source") or fs
     words = [f"source={source}", *flags, *data]
+    text = ",".join(options.data)
+    if label and fs not in UNLABELLED:
+        words.append(f"context={label}")
+        text = ",".join([*options.data, f'context="{label}"'])
     if slot := result.held.file_system(at, fs, words, attributes, options, mount):
         result.ops.append(ops.mount(at, fs, target, words, attributes, options.propagation, mode, slot))
     elif any(len(word.encode("utf-8", "surrogateescape")) > FSCONFIG_MAX for word in words):
-        result.ops.append(_by_mount(at, fs, target, source, options, attributes, flags, mode))
+        result.ops.append(_by_mount(at, fs, target, source, options, attributes, flags, mode, text))
     else:
         # The host's /sys is bound in a user namespace that may not have its own, and never to be written to.
         host_sys = ("/sys", attributes | MOUNT_ATTR_RDONLY) if fs == "sysfs" and result.user_namespace else None
         result.ops.append(ops.mount(at, fs, target, words, attributes, options.propagation, mode, instead=host_sys))
+    if label and fs == "mqueue":
+        result.ops.append(ops.file_label("linux.mountLabel", target, label))
 
 
 def _plain(options: MountOptions) -> int:
@@ -130,26 +143,37 @@ def _plain(options: MountOptions) -> int:
 
 
 def _key_values(data: Sequence[str]) -> list[str]:
-    """mount(8) and mount(2) take commas inside of one option's string; fsconfig(2) takes one at a time."""
-    return [word for text in data for word in text.split(",") if word]
+    """mount(8) and mount(2) take commas inside of one option's string; fsconfig(2) takes one at a time. A security context that
+    has commas itself is in quotes there, and without them here."""
+    return [word for text in data for word in (_unquoted(text) if 'context="' in text else text.split(",")) if word]
+
+
+def _unquoted(text: str) -> list[str]:
+    words = [""]
+    for i, part in enumerate(text.split('"')):
+        first, *rest = [part] if i % 2 else part.split(",")
+        words[-1] += first
+        words += rest
+    return words
 
 
 def _by_mount(
-    at: str, fs: str, target: str, source: str, options: MountOptions, attributes: int, flags: Sequence[str], mode: int
+    at: str, fs: str, target: str, source: str, options: MountOptions, attributes: int, flags: Sequence[str], mode: int, data: str
 ) -> Op:
     bits = sum(ms for attr, ms in ATTR_TO_MS if attributes & attr)
     for flag in flags:
         bits |= MS_FLAGS.get(flag, 0)
-    return ops.mount_data(at, fs, target, ",".join(options.data), source, bits, options.propagation, mode)
+    return ops.mount_data(at, fs, target, data, source, bits, options.propagation, mode)
 
 
-def _cgroup(result: Mounts, at: str, target: str, options: MountOptions, view: Sequence[Leg]) -> None:
+def _cgroup(result: Mounts, at: str, target: str, options: MountOptions, view: Sequence[Leg], label: str) -> None:
     """The container's own cgroups: cgroup2 itself, or on v1 a tmpfs with a directory for each hierarchy."""
     attributes = _plain(options)
     for leg in view:
         place = os.path.normpath(os.path.join(target, leg.target))
         words = [f"source={leg.source}", *_key_values([leg.data])]
         if leg.kind == "tmpfs":
+            words += [f"context={label}"] if label else []
             result.ops.append(ops.mount(at, "tmpfs", place, words, attributes & ~MOUNT_ATTR_RDONLY, options.propagation, 0))
             if attributes & MOUNT_ATTR_RDONLY:
                 result.late_readonly.append(ops.readonly_mount(at, place))

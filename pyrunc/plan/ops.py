@@ -274,8 +274,19 @@ def readonly_path(at: str, path: Text) -> Op:
     return Op(c.OP_READONLY_PATH, at, (_b(path),), (), c.TOLERATE_ENOENT | c.TOLERATE_ENOTDIR)
 
 
-def mask_path(at: str, path: Text) -> Op:
-    return Op(c.OP_MASK_PATH, at, (_b(path),), (), c.TOLERATE_ENOENT | c.TOLERATE_ENOTDIR)
+def mask_path(at: str, path: Text, options: Sequence[Text] = ()) -> Op:
+    """`options` of the empty file system that covers a directory, if not the usual ones."""
+    strings = (_b(path), _list(options)) if options else (_b(path),)
+    return Op(c.OP_MASK_PATH, at, strings, (), c.TOLERATE_ENOENT | c.TOLERATE_ENOTDIR)
+
+
+def label(at: str, attribute: Text, text: Text, older: Text | None = None) -> Op:
+    """`attribute` is below /proc/self; `older` is its name where it does not exist."""
+    return Op(c.OP_LABEL, at, (_b(attribute), _b(text), _b(older) if older else None))
+
+
+def file_label(at: str, path: Text, text: Text) -> Op:
+    return Op(c.OP_FILE_LABEL, at, (_b(path), _b(text)))
 
 
 def umask(at: str, mask: int) -> Op:

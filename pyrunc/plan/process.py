@@ -49,6 +49,23 @@ def environment(process: dict[str, Any]) -> tuple[list[str], bool]:
     return [f"{name}={value}" for name, value in found.items()], need_home
 
 
+def labels(process: dict[str, Any]) -> list[Op]:
+    """What execve(2) shall make of the process in the eyes of the security modules. A child inherits the wish, and a hook that it
+    executes the label."""
+    found = []
+    if profile := process.get("apparmorProfile"):
+        found.append(ops.label("process.apparmorProfile", "attr/apparmor/exec", f"exec {profile}", "attr/exec"))
+    if label := process.get("selinuxLabel"):
+        found.append(ops.label("process.selinuxLabel", "attr/exec", label))
+    return found
+
+
+def key_label(process: dict[str, Any]) -> list[Op]:
+    """The session keyring is labelled as the process is; execve(2) forgets about it."""
+    label = process.get("selinuxLabel")
+    return [ops.label("process.selinuxLabel", "attr/keycreate", label)] if label else []
+
+
 def capability_mask(names: Sequence[str] | None) -> int:
     """Names to bits; what is unknown is left out, as the specification asks (clarified in 1.1)."""
     mask = 0

@@ -256,7 +256,10 @@ DESCRIPTIONS: dict[int, Callable[[Op], str]] = {
     c.OP_OWN_STDIO: lambda op: f"give stdio to user {op.value(0)}",
     c.OP_READONLY_MOUNT: lambda op: f"make the mount at {op.text(0)} read-only",
     c.OP_READONLY_PATH: lambda op: f"make {op.text(0)} read-only",
-    c.OP_MASK_PATH: lambda op: f"mask {op.text(0)}",
+    c.OP_MASK_PATH: lambda op: f"mask {op.text(0)}" + _with(("with ", ",".join(op.items(1)))),
+    c.OP_LABEL: lambda op: f"write {op.text(1)} to /proc/self/{op.text(0)}"
+    + (f", or where that does not exist {op.text(2)}" if op.text(2) else ""),
+    c.OP_FILE_LABEL: lambda op: f"label {op.text(0)} {op.text(1)}",
     c.OP_UMASK: lambda op: f"set umask {op.value(0):04o}",
     c.OP_HOSTNAME: lambda op: f"set hostname {op.text(0)}",
     c.OP_DOMAINNAME: lambda op: f"set domainname {op.text(0)}",
@@ -285,6 +288,7 @@ SUBJECTS = {  # op -> index of the string that names in a message what it was ab
     c.OP_MOUNT: 1, c.OP_MOUNT_DATA: 1, c.OP_BIND: 1, c.OP_DEVICE: 0, c.OP_BIND_DEVICE: 0, c.OP_SYMLINK: 0, c.OP_HOOK: 0,
     c.OP_HIDE: 0, c.OP_MAKE_CWD: 0, c.OP_READONLY_MOUNT: 0, c.OP_READONLY_PATH: 0, c.OP_MASK_PATH: 0, c.OP_HOSTNAME: 0,
     c.OP_DOMAINNAME: 0, c.OP_SYSCTL: 0, c.OP_CHDIR: 0, c.OP_OPEN_TREE: 0, c.OP_NEW_TREE: 0, c.OP_REMOUNT: 0, c.OP_GO_TO_ROOT: 0,
+    c.OP_LABEL: 1, c.OP_FILE_LABEL: 0,
 }  # fmt: skip
 
 

@@ -110,7 +110,15 @@ class Bundle:
             single_map=single,
             proc_mounts=[] if options.pivot else mount_points("proc", "sysfs"),
             kcore=os.path.exists("/proc/kcore"),
+            selinux=self._selinux(),
         )
+
+    def _selinux(self) -> bool:
+        if not self.linux.get("mountLabel") and not (self.config.get("process") or {}).get("selinuxLabel"):
+            return False
+        from pyrunc.kernel.host import selinux_enabled
+
+        return selinux_enabled()
 
     def plan(self, ctx: Context, record: Record, options: Options, manager: Manager) -> Plan:
         """Compile; the seccomp filter comes from the cache below --root where it is there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrunc.cgroups import reopen
 from pyrunc.config.load import load_config, load_process
 from pyrunc.config.rules import check_process
-from pyrunc.errors import KernelError, PyruncError, WrongStatus
+from pyrunc.errors import ConfigError, KernelError, PyruncError, WrongStatus
 from pyrunc.kernel import os
 from pyrunc.launch.child import Child, perhaps_killed
 from pyrunc.plan.further import compile_exec
@@ -149,6 +149,8 @@ class Execution:
         own = self.config["process"]
         process = {**process, **{name: own.get(name) for name in INHERITED if process.get(name) is None}}
         check_process(process, config=self.config, at="process.")
+        if process.get("selinuxLabel"):
+            _check_selinux()
         check_console(process, console_socket, detached=detach)
         self.process = with_listen_fds({"process": process})["process"]
         self.preserve = inherited_fds() + preserve_fds
@@ -255,3 +257,11 @@ class Execution:
             hand_over("--pidfd-socket", path, b"setns", fd)
         finally:
             os.close(fd)
+
+
+def _check_selinux() -> None:
+    from pyrunc.config.rules.labels import SELINUX_OFF
+    from pyrunc.kernel.host import selinux_enabled
+
+    if not selinux_enabled():
+        raise ConfigError([("process.selinuxLabel", SELINUX_OFF)])

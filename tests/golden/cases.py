@@ -497,6 +497,24 @@ def seccomp_notify_rootless() -> Plan:
     return container(config, host=Host(rootless=True, single_map=True), seccomp=NOTIFYING)
 
 
+@case
+def labels() -> Plan:
+    mounts = [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue"},
+        {"destination": "/o", "type": "overlay", "source": "o", "options": ["lowerdir=/" + "l" * 300]},
+        tmpfs("size=1k", 'rootcontext="a:b:c:s0:c1,c2",mode=700'),
+        bind(),
+        cgroup(),
+    ]
+    config = minimal(
+        process=process(apparmorProfile="docker-default", selinuxLabel="u:r:container_t:s0:c1,c2"),
+        mounts=mounts,
+        linux=linux(mountLabel="u:object_r:container_file_t:s0:c1,c2", maskedPaths=["/proc/acpi"]),
+    )
+    return container(config, host=Host(selinux=True), cgroup_view=legs(V1, PATHS, private=True))
+
+
 # --- exec --------------------------------------------------------------------------------------------------------------------
 
 
@@ -552,3 +570,14 @@ def exec_seccomp_late() -> Plan:
 @case
 def exec_seccomp_notify() -> Plan:
     return further(process(noNewPrivileges=True), "mount", seccomp=NOTIFYING)
+
+
+@case
+def exec_labels() -> Plan:
+    """Before anything is joined, through a procfs that does not come along."""
+    return further(process(apparmorProfile="p", selinuxLabel="u:r:container_t:s0"), "pid", "mount")
+
+
+@case
+def exec_label_without_keyring() -> Plan:
+    return further(process(selinuxLabel="u:r:container_t:s0"), "mount", new_keyring=False)

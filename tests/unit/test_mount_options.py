@@ -27,6 +27,8 @@ from pyrunc.config.names import (
     MS_SLAVE,
     MS_UNBINDABLE,
 )
+from pyrunc.plan.held import Held
+from pyrunc.plan.mounts import compile_mounts
 from pyrunc.plan.options import MountOptions, parse
 
 # The names of the specification's table, written out so that one lost from ours is missed.
@@ -214,3 +216,18 @@ def test_mappings_in_the_option() -> None:
     """crun's extension; the option is no data of a file system."""
     found = parse(["ridmap=uids=0-1-2", "size=1m"])
     assert (found.idmap, found.custom, found.data) == (2, "ridmap=uids=0-1-2", ["size=1m"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (['context="a:b:c:s0:c1,c2"', "size=1k"], ["context=a:b:c:s0:c1,c2", "size=1k"]),
+        (['mode=700,rootcontext="a,b",size=1k,,nr_inodes=5'], ["mode=700", "rootcontext=a,b", "size=1k", "nr_inodes=5"]),
+        (["context=a:b:c:s0"], ["context=a:b:c:s0"]),
+        (['lowerdir=/a"b:/c,index=off'], ['lowerdir=/a"b:/c', "index=off"]),
+    ],
+)
+def test_a_security_context_may_hold_commas(options: list[str], words: list[str]) -> None:
+    mounts = [{"destination": "/t", "type": "tmpfs", "source": "t", "options": options}]
+    held = Held({}, everything=False, outer=0, joined=False)
+    assert compile_mounts(mounts, "/bundle", (), held, user_namespace=False).ops[0].items(2) == ["source=t", *words]

@@ -419,12 +419,33 @@ BAD |= {
 BAD |= {
     f"unsupported-{name}": (change, path, UNSUPPORTED)
     for name, change, path in (
-        ("apparmor", {"process.apparmorProfile": "unconfined"}, "process.apparmorProfile"),
-        ("selinux", {"process.selinuxLabel": "x"}, "process.selinuxLabel"),
-        ("mount-label", {"linux.mountLabel": "x"}, "linux.mountLabel"),
         ("rdt", {"linux.intelRdt": {}}, "linux.intelRdt"),
     )
 }
+
+
+BAD |= {
+    f"label-{path.partition('.')[2]}-{kind}": ({path: label}, path, text)
+    for path, limit in (("process.apparmorProfile", 4000), ("process.selinuxLabel", 4000), ("linux.mountLabel", 255))
+    for kind, label, text in (
+        ("nul", "a\0b", "NUL"), ("newline", "a\nb", "newline"), ("long", "\u00e9" * (limit // 2 + 1), f"at most {limit} bytes"),
+    )
+}  # fmt: skip
+BAD |= {"label-quote": ({"linux.mountLabel": 'u:r:t:s0",size="1'}, "linux.mountLabel", "quote")}
+
+
+def test_labels_need_their_module() -> None:
+    """SELinux is known to be off from the host; AppArmor, as with runc, when the kernel refuses the profile."""
+    labels = {"process.selinuxLabel": "u:r:t:s0:c1,c2", "linux.mountLabel": "u:r:t:s0:c1,c2", "process.apparmorProfile": "p"}
+    document = config(labels)
+    check(document)
+    check(document, host=SimpleNamespace(rootless=False, selinux=True))
+    with pytest.raises(ConfigError) as caught:
+        check(document, host=SimpleNamespace(rootless=False, selinux=False))
+    text = "selinux label is specified in config, but selinux is disabled or not supported"
+    assert caught.value.faults == [("process.selinuxLabel", text), ("linux.mountLabel", text)]
+    for empty in ("", None):
+        check(config(dict.fromkeys(labels, empty)), host=SimpleNamespace(rootless=False, selinux=False))
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -513,7 +534,7 @@ def test_rootless() -> None:
 
 def test_unsupported_alone() -> None:
     assert unsupported(config()) == [] == unsupported({"ociVersion": "1.0.0"})
-    assert unsupported(config({"linux.mountLabel": "x"})) == [("linux.mountLabel", UNSUPPORTED)]
+    assert unsupported(config({"linux.intelRdt": {}})) == [("linux.intelRdt", UNSUPPORTED)]
 
 
 def test_unknown_capabilities() -> None:
@@ -539,7 +560,7 @@ def test_process_documents_of_exec() -> None:
     assert process_faults({**process, "cwd": ""}, at="process.") == [("process.cwd", "must not be empty")]
     assert process_faults({**process, "execCPUAffinity": {"initial": "0-"}})[0][0] == "execCPUAffinity.initial"
     assert process_faults({**process, "scheduler": {"policy": "SCHED_FIFO"}}, at="process.")[0][0] == "process.scheduler.priority"
-    assert process_faults({**process, "apparmorProfile": "x"}) == [("apparmorProfile", UNSUPPORTED)]
+    assert process_faults({**process, "apparmorProfile": "a\nb"}) == [("apparmorProfile", "must not contain a newline")]
 
 
 @pytest.mark.parametrize("nothing", [None, {}])

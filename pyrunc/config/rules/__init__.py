@@ -9,7 +9,7 @@ from __future__ import annotations
 from pyrunc.config.names import HOOKS
 from pyrunc.config.rules.linux import linux_rules, namespace_rules
 from pyrunc.config.rules.mounts import mapped, mount_rules
-from pyrunc.config.rules.process import process_rules, unknown_capabilities, unsupported_process
+from pyrunc.config.rules.process import process_rules, unknown_capabilities
 from pyrunc.config.rules.text import check_absolute, check_env, check_text, check_texts, quote
 from pyrunc.errors import ConfigError
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
         @property
         def rootless(self) -> bool: ...
+
+        @property
+        def selinux(self) -> bool: ...
 
 
 __all__ = ["check", "check_process", "unknown_capabilities", "unsupported"]
@@ -60,6 +63,8 @@ def check(config: dict[str, Any], *, host: Host | None = None) -> None:
         faults.append(("annotations", "must not have an empty key"))
     if host and host.rootless:
         _rootless(faults, config, namespaces)
+    if linux.get("mountLabel") or (process or {}).get("selinuxLabel"):
+        _selinux(faults, config, host)
     faults += unsupported(config)
     if faults:
         raise ConfigError(faults)
@@ -73,7 +78,6 @@ def check_process(process: dict[str, Any] | None, *, config: dict[str, Any] | No
     faults: Faults = []
     if process:
         process_rules(faults, process, (config or {}).get("linux") or {}, at)
-        faults += [(path, UNSUPPORTED) for path in unsupported_process(process, at=at)]
     else:
         faults.append((at.rstrip("."), "process property must not be empty"))
     if faults:
@@ -82,10 +86,8 @@ def check_process(process: dict[str, Any] | None, *, config: dict[str, Any] | No
 
 def unsupported(config: dict[str, Any]) -> Faults:
     """Find what the specification knows and this version does not do yet: refused, because ignoring it would deceive."""
-    found = unsupported_process(config.get("process") or {}, at="process.")
     linux = config.get("linux") or {}
-    found += ["linux." + name for name in ("intelRdt",) if linux.get(name) is not None]
-    found += ["linux.mountLabel"] if linux.get("mountLabel") else []
+    found = ["linux." + name for name in ("intelRdt",) if linux.get(name) is not None]
     return [(path, UNSUPPORTED) for path in found]
 
 
@@ -115,6 +117,15 @@ def _hooks(faults: Faults, hooks: dict[str, Any]) -> None:
             timeout = hook.get("timeout")
             if timeout is not None and timeout < 1:
                 faults.append((at + "timeout", f"must be at least 1 second, is {timeout}"))
+
+
+def _selinux(faults: Faults, config: dict[str, Any], host: Host | None) -> None:
+    from pyrunc.config.rules.labels import SELINUX_OFF, mount_label, selinux_labels
+
+    if label := (config.get("linux") or {}).get("mountLabel"):
+        mount_label(faults, label)
+    if host and not host.selinux:
+        faults += [(path, SELINUX_OFF) for path in selinux_labels(config)]
 
 
 def _rootless(faults: Faults, config: dict[str, Any], namespaces: dict[str, str]) -> None:

@@ -36,6 +36,10 @@ def process_rules(faults: Faults, process: dict[str, Any], linux: dict[str, Any]
                 faults.append((f"{at}consoleSize.{side}", f"must be at most {WINSIZE_MAX}, is {size[side]}"))
     if process.get("scheduler") or process.get("ioPriority") or process.get("execCPUAffinity"):
         _scheduling(faults, process, at)
+    if process.get("apparmorProfile") or process.get("selinuxLabel"):
+        from pyrunc.config.rules.labels import process_labels
+
+        process_labels(faults, process, at)
     if rlimits := process.get("rlimits"):
         _rlimits(faults, rlimits, at)
     _user(faults, process.get("user") or {}, linux, at + "user.")
@@ -81,11 +85,6 @@ def _user(faults: Faults, user: dict[str, Any], linux: dict[str, Any], at: str) 
 
 def _mapped(id: int, mappings: list[dict[str, int]]) -> bool:
     return any(0 <= id - mapping["containerID"] < mapping["size"] for mapping in mappings)
-
-
-def unsupported_process(process: dict[str, Any], *, at: str) -> list[str]:
-    """The JSON paths of what this version cannot do."""
-    return [at + name for name in ("apparmorProfile", "selinuxLabel") if process.get(name)]
 
 
 def unknown_capabilities(process: dict[str, Any]) -> list[str]:
