@@ -155,10 +155,12 @@ def test_the_same_statistics_as_runc(bundle: Callable[..., Bundle], container_id
     finally:
         subprocess.run([*call, "delete", "-f", container_id], stdout=subprocess.DEVNULL, **quiet)
     theirs = json.loads(told)["data"]
-    # Pressure came with runc 1.2; Debian 12 has 1.1.5.
+    # Pressure and, on v2, the peak of memory came with runc 1.2; Debian 12 has 1.1.5.
     for section in ("cpu", "memory", "blkio"):
         if "psi" not in theirs[section]:
             ours[section].pop("psi", None)
+    if HOST.version == 2 and "max" not in theirs["memory"]["usage"]:
+        ours["memory"]["usage"].pop("max", None)
     assert list(ours) == list(theirs)
     for name, section in theirs.items():
         if name != "memory":
@@ -245,7 +247,7 @@ def test_an_exec_that_is_killed_on_its_way_in(limited: Box, tmp_path: Path) -> N
     with contextlib.suppress(OSError):
         usage.with_name(squeeze).write_text(amount)
     held, told = int(usage.read_text()), []
-    for room in range(256, -256, -16):
+    for room in range(192, -256, -32):
         limit = held + (room << 10)
         done = limited.cli("update", "--memory", limit, "--memory-swap", limit, limited.id)
         if done.returncode == 0:
