@@ -37,6 +37,7 @@ class Bundle:
 
     def write(self) -> Bundle:
         (self.path / "config.json").write_text(json.dumps(self.config))
+        (self.path / "config.json").chmod(0o644)
         return self
 
     def __fspath__(self) -> str:
@@ -93,6 +94,11 @@ def until(condition: Callable[[], bool], seconds: float, otherwise: str) -> None
         time.sleep(0.01)
 
 
+def pytest_sessionstart() -> None:
+    """For what is made before the first test."""
+    os.umask(0o022)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     without_root = pytest.mark.skip(reason="needs root")
     for item in items:
@@ -109,6 +115,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
 
 
 FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture(autouse=True)
+def same_umask() -> Iterator[None]:
+    """Whatever the caller's is, and none is left to the next test: what other users must read would be out of their reach."""
+    os.umask(0o022)
+    yield
+    assert os.umask(0o022) == 0o022, "the test has left another umask"
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +164,7 @@ def busybox_rootfs(session_dir: Path) -> Path:
     root = session_dir / "busybox"
     for name in ("bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "var"):
         (root / name).mkdir(parents=True)
+        (root / name).chmod(0o755)
     root.chmod(0o755)
     (root / "tmp").chmod(0o1777)
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n")
@@ -179,6 +194,7 @@ def bundle(busybox_rootfs: Path, session_dir: Path) -> Callable[..., Bundle]:
 
         path = session_dir / f"bundle-{next(_numbers)}"
         path.mkdir()
+        path.chmod(0o755)
         shutil.copytree(busybox_rootfs, path / "rootfs", symlinks=True, copy_function=os.link)
         cgroup2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
         config = default_spec(rootless=False, cgroup2=cgroup2, uid=0, gid=0)

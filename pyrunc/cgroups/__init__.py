@@ -50,6 +50,10 @@ def select(
     path = linux.get("cgroupsPath") or ""
     host = host or layout()
     if host.version == 0:
+        if rootless and not path and not _limits(linux.get("resources") or {}):
+            from .disabled import Disabled
+
+            return Disabled()
         raise UnsupportedError("no cgroup hierarchy is mounted", hint="mount cgroup2, or use --cgroup-manager disabled")
     paths = container_paths(host, path, container_id)
     if host.version != 2:
@@ -62,6 +66,11 @@ def select(
     domain = needs_domain(linux.get("resources"))
     top = host.hierarchies[0].mount
     return V2(paths, rootless=rootless, explicit=bool(path), top=top, domain=domain, owner=owner(config))
+
+
+def _limits(resources: dict[str, Any]) -> bool:
+    """Whether there is more than device rules, which a rootless runtime lets go."""
+    return any(value for name, value in resources.items() if name != "devices")
 
 
 def reopen(record: object) -> Manager:

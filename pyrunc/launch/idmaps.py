@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyrunc.errors import KernelError, PyruncError
 from pyrunc.kernel import os
+from pyrunc.plan.held import map_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ def write_maps(pid: int, linux: dict[str, Any], *, rootless: bool) -> None:
             continue
         if rootless and kind == "gid":
             _write(f"/proc/{pid}/setgroups", "deny", "linux.gidMappings")
-        lines = "".join(f"{m['containerID']} {m['hostID']} {m['size']}\n" for m in maps)
-        _write(f"/proc/{pid}/{kind}_map", lines, f"linux.{kind}Mappings")
+        _write(f"/proc/{pid}/{kind}_map", map_lines(maps), f"linux.{kind}Mappings")
 
 
 def is_own(maps: Sequence[dict[str, Any]], own: int) -> bool:
@@ -51,9 +51,39 @@ def _by_helper(helper: str, pid: int, maps: Sequence[dict[str, Any]], at: str) -
     try:
         done = subprocess.run([helper, str(pid), *words], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     except OSError as error:
-        hint = "install the package uidmap"
+        hint = f"install the package uidmap (Debian), or map only the own id, {os.geteuid()}:{os.getegid()}"
         raise PyruncError(f"{at}: cannot run {helper}: {error.strerror}", hint=hint, config_path=at) from error
     if done.returncode:
-        kind = helper.removeprefix("new").removesuffix("map")
-        hint = f"the ranges must be those of the user in /etc/sub{kind}"
-        raise PyruncError(f"{at}: {helper}: {done.stderr.strip() or done.returncode}", hint=hint, config_path=at)
+        said = " ".join(done.stderr.split()) or f"it ended with status {done.returncode}"
+        raise PyruncError(f"{at}: {helper}: {said}", hint=_range_hint(helper, said), config_path=at)
+
+
+def _range_hint(helper: str, said: str) -> str:
+    """What the user may map, or must do to be allowed to (subuid(5), newuidmap(1))."""
+    if "peration not permitted" in said:
+        return f"{helper} must be setuid root or have file capabilities, and no_new_privs must not be set"
+    kind = helper.removeprefix("new").removesuffix("map")
+    path, uid = f"/etc/sub{kind}", str(os.geteuid())
+    names = [uid, *_user_names(int(uid))]
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            entries = [line.strip().split(":") for line in file]
+    except OSError:
+        entries = []
+    ranges = [f"{entry[1]} to {int(entry[1]) + int(entry[2]) - 1}" for entry in entries if _is_range(entry, names)]
+    if ranges:
+        return f"{path} gives {names[-1]} the ids {', '.join(ranges)}"
+    return f"{path} gives {names[-1]} no range: usermod --add-sub{kind}s 100000-165535 {names[-1]}"
+
+
+def _is_range(entry: list[str], names: list[str]) -> bool:
+    return len(entry) == 3 and entry[0] in names and entry[1].isdigit() and entry[2].isdigit()
+
+
+def _user_names(uid: int) -> list[str]:
+    import pwd
+
+    try:
+        return [pwd.getpwuid(uid).pw_name]
+    except KeyError:
+        return []

@@ -56,10 +56,12 @@ class Bundle:
         path = options.config_path or os.path.join(options.bundle, "config.json")
         self.path = options.bundle
         self.config, self.text = load_config(path)
-        self.rootless = os.geteuid() != 0 if ctx.rootless is None else ctx.rootless
+        self.rootless = os.geteuid() != 0
         self.linux: dict[str, Any] = self.config.get("linux") or {}
         self.namespaces = Namespaces(self.linux)
         self.host = self._host(options)
+        # Root of a user namespace is an ordinary user where cgroups are concerned.
+        self.rootless_cgroups = self.rootless or self.host.in_userns if ctx.rootless is None else ctx.rootless
         check(self.config, host=self.host)
         if self.namespaces.joined:
             self._leave_our_own()
@@ -151,7 +153,7 @@ def _is_own(kind: str, path: str) -> bool:
 
 
 def select_manager(ctx: Context, bundle: Bundle, id: str) -> Manager:
-    return cgroups.select(bundle.config, id, manager=ctx.cgroup_manager or "cgroupfs", rootless=bundle.rootless)
+    return cgroups.select(bundle.config, id, manager=ctx.cgroup_manager or "cgroupfs", rootless=bundle.rootless_cgroups)
 
 
 def _environment(config: dict[str, Any]) -> list[str]:

@@ -66,9 +66,10 @@ class Creation:
             raise
         try:
             self.record = self._new_record()
-            if self.bundle.rootless and not self.manager.wants_process:
+            if self.bundle.rootless_cgroups and not self.manager.wants_process:
                 # Where it may not make cgroups the manager does without, and the plan must know.
                 self._make_cgroups()
+                self._warn_of_none()
             return self._launch()
         except BaseException as error:
             self.undo(error)
@@ -103,6 +104,12 @@ class Creation:
         self.manager.create(pid)
         self.manager.apply(self.bundle.linux.get("resources"))
 
+    def _warn_of_none(self) -> None:
+        if not self.manager.paths and not self.bundle.namespaces.private("pid"):
+            self.ctx.log.warning(
+                f"{self.id}: without a cgroup and a pid namespace of its own, what outlives init cannot be killed"
+            )
+
     def _launch(self) -> int:
         if os.getenv("NOTIFY_SOCKET"):
             self._announce()
@@ -119,7 +126,7 @@ class Creation:
                     SYNC_HOOKS: self._run_hooks,
                     SYNC_READY: self._ready,
                 }
-                if not (self.bundle.rootless or self.manager.wants_process):
+                if not (self.bundle.rootless_cgroups or self.manager.wants_process):
                     self._make_cgroups()  # while the child makes its namespaces
                 child.converse(answers, self._take_console, self._meanwhile, self._give_listener, self._move_net_devices)
                 if self.options.pidfd_socket:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pyrunc.config.names import HOOKS
 from pyrunc.config.rules.linux import linux_rules, namespace_rules
 from pyrunc.config.rules.mounts import mapped, mount_rules
-from pyrunc.config.rules.process import process_rules, unknown_capabilities
+from pyrunc.config.rules.process import is_mapped, process_rules, unknown_capabilities
 from pyrunc.config.rules.text import check_absolute, check_env, check_text, check_texts, quote
 from pyrunc.errors import ConfigError
 
@@ -134,8 +134,20 @@ def _rootless(faults: Faults, config: dict[str, Any], namespaces: dict[str, str]
         faults.append(("linux.namespaces", "a rootless container needs a user namespace"))
     if ((config.get("process") or {}).get("user") or {}).get("additionalGids"):
         faults.append(("process.user.additionalGids", "cannot be set in a rootless container"))
+    linux = config.get("linux") or {}
     for i, mount in enumerate(config.get("mounts") or ()):
         if mapped(mount):
             faults.append((f"mounts[{i}]", "ID-mapped mounts cannot be made by a rootless runtime"))
-    if (config.get("linux") or {}).get("netDevices"):
+        for text in mount.get("options") or ():
+            for option in text.split(",") if "uid=" in text or "gid=" in text else ():
+                _owner(faults, f"mounts[{i}].options", option, linux)
+    if linux.get("netDevices"):
         faults.append(("linux.netDevices", "cannot be moved into a rootless container: that needs CAP_NET_ADMIN on the host"))
+
+
+def _owner(faults: Faults, at: str, option: str, linux: dict[str, Any]) -> None:
+    """An owner of a new file system must have an id in the user namespace."""
+    name, _, value = option.partition("=")
+    maps = linux.get(f"{name}Mappings") if name in ("uid", "gid") else None
+    if maps and value.isascii() and value.isdigit() and not is_mapped(int(value), maps):
+        faults.append((at, f"{quote(option)}: the id is not mapped by linux.{name}Mappings"))

@@ -73,17 +73,17 @@ def _user(faults: Faults, user: dict[str, Any], linux: dict[str, Any], at: str) 
     if umask is not None and not 0 <= umask <= 0o777:
         faults.append((at + "umask", f"must be in 0..511 (0o777), is {umask}"))
     uids, gids = linux.get("uidMappings"), linux.get("gidMappings")
-    if uids and not _mapped(user.get("uid") or 0, uids):
+    if uids and not is_mapped(user.get("uid") or 0, uids):
         faults.append((at + "uid", f"{user.get('uid') or 0} is not mapped by linux.uidMappings"))
     if gids:
-        if not _mapped(user.get("gid") or 0, gids):
+        if not is_mapped(user.get("gid") or 0, gids):
             faults.append((at + "gid", f"{user.get('gid') or 0} is not mapped by linux.gidMappings"))
         for i, gid in enumerate(user.get("additionalGids") or ()):
-            if not _mapped(gid, gids):
+            if not is_mapped(gid, gids):
                 faults.append((f"{at}additionalGids[{i}]", f"{gid} is not mapped by linux.gidMappings"))
 
 
-def _mapped(id: int, mappings: list[dict[str, int]]) -> bool:
+def is_mapped(id: int, mappings: list[dict[str, int]]) -> bool:
     return any(0 <= id - mapping["containerID"] < mapping["size"] for mapping in mappings)
 
 

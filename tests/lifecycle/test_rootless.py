@@ -1,0 +1,326 @@
+"""Containers of an ordinary user, with one id and with ranges, and containers inside a container of ours.
+
+Nothing of this session's is the user's but a directory with a mode that is set here: what a umask or another test has done to
+the others is of no account.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrunc.config.default import default_spec
+from tests.lifecycle.box import BASE, Box, mountinfo
+
+UID, GID = 12345, 23456
+RANGE = 400_000
+"""The user, whom the host need not know, and the first of the ids that are lent to it."""
+
+CGROUP2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+
+
+class User:
+    """The user, with a directory of its own, in which there is a bundle; the runtime's root is the default one."""
+
+    def __init__(self, home: Path, pyrunc: Path, id: str) -> None:
+        self.home = home
+        self.pyrunc = pyrunc
+        self.id = id
+        self.bundle = home / "bundle"
+        self.rootfs = self.bundle / "rootfs"
+        self.config = default_spec(rootless=True, cgroup2=CGROUP2, uid=UID, gid=GID)
+        self.config["process"].update(terminal=False)
+        self.files: dict[str, str] = {}
+
+    @property
+    def linux(self) -> dict[str, Any]:
+        linux: dict[str, Any] = self.config["linux"]
+        return linux
+
+    def lend(self, size: int = 65536) -> None:
+        """The user's own id is root, and there are others, which newuidmap(1) and newgidmap(1) must give."""
+        for program in ("newuidmap", "newgidmap"):
+            if not shutil.which(program):
+                pytest.skip(f"{program} is missing: apt-get install uidmap")
+        self.knows(f"{UID}:{RANGE}:{size}\n")
+        for name, own in (("uidMappings", UID), ("gidMappings", GID)):
+            self.linux[name] = [
+                {"containerID": 0, "hostID": own, "size": 1}, {"containerID": 1, "hostID": RANGE, "size": size - 1},
+            ]  # fmt: skip
+
+    def knows(self, ranges: str) -> None:
+        """What /etc says of the user; only for the commands that are run here."""
+        passwd = Path("/etc/passwd").read_text() + f"lent:x:{UID}:{GID}::/:/bin/sh\n"
+        self.files = {"passwd": passwd, "subuid": ranges, "subgid": ranges}
+
+    def argv(self, *args: object) -> list[str]:
+        words = ["setpriv", f"--reuid={UID}", f"--regid={GID}", "--clear-groups", "env", f"XDG_RUNTIME_DIR={self.home}"]
+        words += [str(self.pyrunc), *map(str, args)]
+        if not self.files:
+            return words
+        etc = self.home / "etc"
+        etc.mkdir(exist_ok=True)
+        etc.chmod(0o755)
+        for name, text in self.files.items():
+            (etc / name).write_text(text)
+            (etc / name).chmod(0o644)
+        script = f"mount -t overlay -o lowerdir={etc}:/etc etc /etc && exec \"$@\""
+        return ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "sh", *words]
+
+    def __call__(self, *args: object, check: int | None = 0, **kw: Any) -> subprocess.CompletedProcess[str]:
+        kw = {"stdin": subprocess.DEVNULL, "text": True, "timeout": 60, "umask": 0o077, **kw}
+        out, err = self.home / "out", self.home / "err"
+        with out.open("w") as stdout, err.open("w") as stderr:
+            done: subprocess.CompletedProcess[str] = subprocess.run(self.argv(*args), stdout=stdout, stderr=stderr, **kw)
+        done.stdout, done.stderr = out.read_text(), err.read_text()
+        assert check in (None, done.returncode), done
+        return done
+
+    def write(self, *args: str) -> None:
+        self.config["process"]["args"] = list(args)
+        (self.bundle / "config.json").write_text(json.dumps(self.config))
+        (self.bundle / "config.json").chmod(0o644)
+
+    def sh(self, script: str, **kw: Any) -> str:
+        self.write("sh", "-ec", script)
+        return self("run", "--bundle", self.bundle, self.id, **kw).stdout
+
+    def lines(self, script: str, **kw: Any) -> list[str]:
+        return self.sh(script, **kw).splitlines()
+
+    def refused(self, **kw: Any) -> str:
+        self.write("true")
+        done = self("create", "--bundle", self.bundle, self.id, check=1, **kw)
+        assert done.stdout == "" and done.stderr.count("\n") == 1, done
+        assert not (self.home / "pyrunc" / self.id).exists()
+        return done.stderr
+
+
+@pytest.fixture
+def user(session_dir: Path, busybox_rootfs: Path, pyrunc: Path, container_id: str) -> Iterator[User]:
+    home = session_dir / f"user-{container_id}"
+    for path in (home, home / "bundle"):
+        path.mkdir()
+        path.chmod(0o755)
+        os.chown(path, UID, GID)
+    found = User(home, pyrunc, container_id)
+    shutil.copytree(busybox_rootfs, found.rootfs, symlinks=True)
+    for directory, _, _ in os.walk(found.rootfs):
+        os.chown(directory, UID, GID)
+    for path in (found.rootfs, found.rootfs / "bin"):
+        path.chmod(0o755)
+    probe = subprocess.run(found.argv("--version"), capture_output=True, text=True)
+    if probe.returncode:
+        pytest.skip(f"an ordinary user cannot run {pyrunc}: {probe.stderr.strip()}")
+    probe = subprocess.run([*found.argv()[:-1], "unshare", "--user", "true"], capture_output=True, text=True)
+    if probe.returncode:
+        pytest.skip(f"an ordinary user may make no user namespace: {probe.stderr.strip()}")
+    yield found
+    if (home / "pyrunc" / container_id).exists():
+        found("delete", "--force", container_id, check=None)
+    assert not (home / "pyrunc" / container_id).exists()
+    shutil.rmtree(home)
+
+
+def test_one_id(user: User) -> None:
+    """What `spec --rootless` writes: the user is root, alone."""
+    script = "id -u; id -g; cat /proc/self/uid_map /proc/self/setgroups; >/tmp/made; cat /sys/class/net/lo/mtu; echo x >/dev/null"
+    user.config["root"]["readonly"] = False
+    uid, gid, uid_map, setgroups, mtu = user.lines(script)
+    assert (uid, gid, uid_map.split(), setgroups, int(mtu) > 0) == ("0", "0", ["0", str(UID), "1"], "deny", True)
+    assert (user.rootfs / "tmp/made").stat().st_uid == UID
+    root = (user.home / "pyrunc").stat()
+    assert (root.st_mode & 0o7777, root.st_uid) == (0o1700, UID)
+
+
+def test_ranges(user: User) -> None:
+    """newuidmap and newgidmap lend them; files on the host are of whom they are lent from."""
+    user.lend()
+    user.config["root"]["readonly"] = False
+    user.config["process"]["capabilities"] = {
+        name: ["CAP_CHOWN", "CAP_SETUID", "CAP_SETGID"] for name in ("bounding", "effective", "permitted")
+    }
+    lines = user.lines(
+        "cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups; >/tmp/made; chown 5:6 /tmp/made; stat -c %u:%g /tmp/made"
+    )
+    assert [line.split() for line in lines[:4]] == [
+        ["0", str(UID), "1"], ["1", str(RANGE), "65535"], ["0", str(GID), "1"], ["1", str(RANGE), "65535"],
+    ]  # fmt: skip
+    assert lines[4:] == ["allow", "5:6"]
+    made = (user.rootfs / "tmp/made").stat()
+    assert (made.st_uid, made.st_gid) == (RANGE + 4, RANGE + 5)
+
+
+def test_a_user_of_the_range(user: User) -> None:
+    user.lend()
+    user.config["process"]["user"] = {"uid": 1000, "gid": 1000}
+    assert user.lines("id -u; id -g; pwd") == ["1000", "1000", "/"]
+
+
+def test_the_whole_life(user: User) -> None:
+    """create, start, exec, kill, delete, by the user alone."""
+    user.write("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 60 & wait; done")
+    user("create", "--bundle", user.bundle, user.id)
+    assert json.loads(user("state", user.id).stdout)["status"] == "created"
+    user("start", user.id)
+    assert user("exec", user.id, "sh", "-c", "id -u; hostname").stdout.split() == ["0", user.config["hostname"]]
+    assert user.id in user("list", "-q").stdout
+    user("kill", user.id, "KILL")
+    user("delete", "--force", user.id)
+
+
+def test_devices_are_the_hosts(user: User) -> None:
+    assert user.lines("stat -c %t:%T /dev/null /dev/full /dev/tty; head -c 3 /dev/zero | od -An -tx1") == [
+        "1:3", "1:7", "5:0", " 00 00 00",
+    ]  # fmt: skip
+
+
+def test_a_network_of_its_own_has_a_sys_of_its_own(user: User) -> None:
+    user.linux["namespaces"].append({"type": "network"})
+    user.config["mounts"] = [entry for entry in user.config["mounts"] if not entry["destination"].startswith("/sys")]
+    user.config["mounts"].append({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]})
+    assert user.lines("ls /sys/class/net; ls /sys/fs/cgroup | wc -l") == ["lo", "0"]
+
+
+def test_a_sys_in_the_hosts_network(user: User) -> None:
+    """It may not be had: the host's is bound, read-only with all below (CVE-2023-25809)."""
+    user.config["mounts"] = [entry for entry in user.config["mounts"] if not entry["destination"].startswith("/sys")]
+    user.config["mounts"].append({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid"]})
+    mounts = mountinfo(user.sh("cat /proc/self/mountinfo"))
+    found = {place: mount["options"] for place, mount in mounts.items() if f"{place}/".startswith("/sys/")}
+    assert len(found) > 1 and not [place for place, options in found.items() if not {"ro", "nosuid"} <= options], found
+
+
+def test_what_a_rootless_container_cannot_have(user: User) -> None:
+    user.config["process"]["user"]["additionalGids"] = [0]
+    user.config["mounts"][1]["options"] += ["idmap", "uid=7"]
+    said = user.refused()
+    assert "process.user.additionalGids: cannot be set in a rootless container" in said
+    assert "mounts[1]: ID-mapped mounts cannot be made by a rootless runtime" in said
+    assert 'mounts[1].options: \\"uid=7\\": the id is not mapped by linux.uidMappings' in said
+    user.linux["namespaces"] = [entry for entry in user.linux["namespaces"] if entry["type"] != "user"]
+    assert "a rootless container needs a user namespace" in user.refused()
+
+
+def test_a_path_of_cgroups_that_may_not_be_made(user: User) -> None:
+    user.linux["cgroupsPath"] = f"/{user.id}"
+    said = user.refused()
+    assert "create cgroup" in said and "permission denied" in said
+
+
+def test_limits_without_a_cgroup(user: User) -> None:
+    """Without permission for cgroups there are none; what nobody can enforce is an error."""
+    user.linux["resources"] = {"pids": {"limit": 5}}
+    said = user.refused()
+    words = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups"
+    assert f"linux.resources.pids.limit: {words}" in said
+
+
+def test_without_a_cgroup_and_a_pid_namespace_there_is_a_warning(user: User) -> None:
+    user.linux["namespaces"] = [entry for entry in user.linux["namespaces"] if entry["type"] != "pid"]
+    user.config["mounts"] = [entry for entry in user.config["mounts"] if entry["destination"] != "/proc"]
+    user.config["mounts"].append({"destination": "/proc", "source": "/proc", "options": ["rbind"]})
+    user.write("true")
+    done = user("--log-level", "warning", "run", "--bundle", user.bundle, user.id)
+    assert "level=warning" in done.stderr and "what outlives init cannot be killed" in done.stderr
+
+
+def test_ranges_that_are_nobodys(user: User) -> None:
+    user.lend()
+    user.knows("")
+    said = user.refused()
+    assert "linux.uidMappings: newuidmap: " in said and "not allowed" in said
+    assert "usermod --add-subuids 100000-165535 lent" in said
+
+
+def test_ranges_that_are_others(user: User) -> None:
+    user.lend()
+    user.linux["gidMappings"][1]["hostID"] += 2
+    said = user.refused()
+    assert "linux.gidMappings: newgidmap: " in said
+    assert f"/etc/subgid gives lent the ids {RANGE} to {RANGE + 65535}" in said
+
+
+def test_without_the_helpers(user: User) -> None:
+    user.lend()
+    user.write("true")
+    command = user.argv("create", "--bundle", user.bundle, user.id)
+    command.insert(command.index("env") + 1, f"PATH={user.home}")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "linux.uidMappings: cannot run newuidmap" in done.stderr and "install the package uidmap" in done.stderr
+
+
+def test_no_user_namespaces_left(user: User) -> None:
+    """The sysctl that says so, of a user namespace in which there may be no further one."""
+    user.write("true")
+    limit = "echo 0 >/proc/sys/user/max_user_namespaces; exec \"$@\""
+    words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", limit, "sh"]
+    command = user.argv("run", "--bundle", user.bundle, user.id)
+    at = command.index("env")
+    done = subprocess.run([*command[:at], *words, *command[at:]], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "create namespaces: no space left on device" in done.stderr and "user.max_user_namespaces, which is 0" in done.stderr
+
+
+# --- inside a container of ours ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nest(box: Box, session_dir: Path) -> Box:
+    """A container with the host's programs in it, whose root may do everything that its user namespace allows."""
+    box.map_ids()
+    os.chown(box.rootfs, BASE, BASE)
+    box.writable()
+    for entry in sorted(os.scandir("/"), key=lambda entry: entry.name):
+        if entry.is_symlink():
+            place = box.rootfs / entry.name
+            if place.exists() and not place.is_symlink():
+                shutil.rmtree(place)
+            place.symlink_to(os.readlink(entry.path))
+        elif entry.is_dir() and entry.name not in ("proc", "sys", "dev", "run"):
+            box.mount(f"/{entry.name}", "none", "rbind", source=entry.path)
+    everything = [f"CAP_{name}" for name in (
+        "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "NET_ADMIN", "SYS_CHROOT",
+        "SYS_ADMIN", "SYS_PTRACE", "MKNOD", "SETFCAP", "NET_BIND_SERVICE", "AUDIT_WRITE",
+    )]  # fmt: skip
+    box.process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted", "inheritable"), everything)
+    box.process["noNewPrivileges"] = False
+    box.linux["maskedPaths"] = box.linux["readonlyPaths"] = []
+    return box
+
+
+@pytest.fixture
+def inner(box: Box, session_dir: Path, busybox_rootfs: Path) -> Iterator[Path]:
+    """A bundle of the outer container's root, as it would make one for itself."""
+    path = session_dir / f"inner-{box.id}"
+    path.mkdir()
+    path.chmod(0o755)
+    shutil.copytree(busybox_rootfs, path / "rootfs", symlinks=True)
+    for directory, _, files in os.walk(path):
+        for name in (".", *files):
+            if not os.path.islink(os.path.join(directory, name)):
+                os.chown(os.path.join(directory, name), BASE, BASE)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("userns", [False, True], ids=["as root there", "in a user namespace of its own"])
+def test_inside_a_container_of_ours(nest: Box, inner: Path, userns: bool) -> None:
+    config = default_spec(rootless=userns, cgroup2=CGROUP2, uid=0, gid=0)
+    config["process"].update(terminal=False, args=["sh", "-c", "hostname; cat /proc/self/uid_map; ls /proc | grep -cx 1"])
+    config["process"]["rlimits"] = []
+    config["hostname"] = "inner"
+    (inner / "config.json").write_text(json.dumps(config))
+    (inner / "config.json").chmod(0o644)
+    script = f"cd {inner} && {nest.cli.program} --root /tmp/{nest.id} run --bundle {inner} inner; rmdir /tmp/{nest.id}"
+    said = nest.lines(script)
+    size = "1" if userns else "65536"
+    assert [said[0], said[1].split()[0], said[1].split()[2], said[2]] == ["inner", "0", size, "1"]
