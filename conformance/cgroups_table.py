@@ -92,7 +92,7 @@ def rows(disk: str) -> list[Row]:
         ("unified{}", {"unified": {"memory.high": "50331648", "pids.max": "20"}}, "", "memory.high pids.max",
          "MemoryHigh TasksMax"),
         ("devices[]", {"devices": [{"allow": False, "access": "rwm"}, {**KMSG, "allow": True, "access": "r"}]},
-         "devices.list", "", "DevicePolicy DeviceAllow"),
+         "devices.list", "(BPF)", "DevicePolicy DeviceAllow"),
     ]  # fmt: skip
 
 
@@ -179,12 +179,25 @@ def run(argv: list[str], **kw: Any) -> subprocess.CompletedProcess[str]:
 def files(paths: dict[str, str], names: list[str]) -> Iterator[str]:
     for name in names:
         directory = paths.get("", "") if "" in paths and len(paths) == 1 else paths.get(name.partition(".")[0], "")
-        if directory and Path(directory, name).exists():
+        if directory and name == "(BPF)":
+            yield f"{programs(directory)} BPF program"
+        elif directory and Path(directory, name).exists():
             try:
                 text = Path(directory, name).read_text().strip()
             except OSError as error:
                 text = f"({os.strerror(error.errno or 0).lower()})"
             yield f"{name} {', '.join(wanted(text.splitlines()))}"
+
+
+def programs(directory: str) -> int:
+    """How many BPF programs decide about devices in this cgroup."""
+    from pyrunc._shim import ffi, lib
+
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        return int(lib.shim_bpf_query_device(fd, ffi.new("uint32_t[64]"), 64))
+    finally:
+        os.close(fd)
 
 
 def wanted(lines: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -36,9 +37,7 @@ def impossible() -> str:
     done = subprocess.run([criu, "check"], capture_output=True, text=True, timeout=120)
     if done.returncode:
         return f"criu check: {done.stderr.strip().splitlines()[-1:]}"
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory() as images:
+    with tempfile.TemporaryDirectory() as images:
         sleeper = subprocess.Popen(["setsid", "sleep", "600"], **QUIET)
         try:
             dump = [criu, "dump", "--tree", str(sleeper.pid), "--images-dir", images, "--leave-running"]
@@ -322,11 +321,11 @@ def test_refusals(box: Box, images: Path) -> None:
     assert not box.exists()
 
 
-def test_by_podman(box: Box, session_dir: Path, pyrunc: Path) -> None:
+def test_by_podman(box: Box, pyrunc: Path) -> None:
     """Its probe, and a container that it saves and makes again, exported and imported too."""
     if not shutil.which("podman"):
         pytest.skip("podman is not installed")
-    place = session_dir / f"podman-{box.id}"
+    place = Path(tempfile.mkdtemp(prefix="pyrunc-"))  # podman takes no long paths
     options = ["--root", place / "root", "--runroot", place / "run", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"]
     argv = ["podman", *options, "--events-backend", "none", "--runtime", pyrunc]
 
@@ -343,7 +342,6 @@ def test_by_podman(box: Box, session_dir: Path, pyrunc: Path) -> None:
         return count()
 
     archive = place / "image.tar"
-    place.mkdir()
     try:
         subprocess.run(["tar", "-C", box.rootfs, "-cf", archive, "."], check=True)
         podman("import", archive, "counter")
