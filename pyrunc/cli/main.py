@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from types import ModuleType, TracebackType
 
 COMMANDS = (
-    *("checkpoint", "create", "delete", "events", "exec", "help", "kill", "list", "pause", "plan", "ps", "restore", "resume"),
-    *("run", "spec", "start", "state", "update", "version"),
+    *("checkpoint", "create", "delete", "events", "exec", "features", "help", "kill", "list", "pause", "plan", "ps", "restore"),
+    *("resume", "run", "spec", "start", "state", "update", "version"),
 )
 """Each is a module of this package with a ``COMMAND`` (its table) and ``execute(context, given) -> exit status``."""
 
