@@ -7,7 +7,7 @@ between v1 and v2 (limits, devices, freezer, OOM) is in the subclasses.
 from __future__ import annotations
 
 import time
-from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM, EROFS
+from errno import EACCES, EBUSY, ENOENT, EPERM, EROFS
 
 from ..errors import CgroupError, PyruncError, StateError, UnsupportedError
 from ..kernel import os
@@ -215,15 +215,17 @@ class Manager:
         exist. With `init` and without `below`, a cgroup2 that takes no processes because it has given its controllers to
         children is replaced by that of the container's first process. Raises CgroupError.
         """
+        from .membership import cgroup2_of, enter
+
         below = below or {}
         targets = {name: path + below.get(name, below.get("*", "")) for name, path in self.paths.items()}
         for directory in dict.fromkeys(targets.values()):
             try:
-                _enter(directory, pid)
+                enter(directory, pid)
             except CgroupError as error:
                 if error.errno != EBUSY or init is None or below or directory != targets.get(""):
                     raise
-                _enter(cgroup2_of(init, directory), pid)
+                enter(cgroup2_of(init, directory), pid)
 
     def entry(self) -> tuple[list[str], str | None]:
         """How a process enters by itself, without the stall that moving another one costs: it writes 0 into these `tasks`
@@ -320,34 +322,6 @@ class Manager:
     def _absent(self) -> str:
         """Why a controller has no directory, to be formatted with its name."""
         return NO_PERMISSION if self.rootless else "no hierarchy with the controller {} is mounted"
-
-
-def cgroup2_of(pid: int, top: str) -> str:
-    """The directory of a process's cgroup2, which is the container's, `top`, or lies below it."""
-    try:
-        lines = files.read(f"/proc/{pid}/cgroup").splitlines()
-    except OSError:
-        return top
-    for path in (line[3:] for line in lines if line.startswith("0::")):
-        # procfs gives the path from the root of the hierarchy, `top` from the root of the file system.
-        head = path
-        while len(head) > 1:
-            if top.endswith(head):
-                return top + path[len(head) :]
-            head = os.path.dirname(head)
-    return top
-
-
-def _enter(directory: str, pid: int) -> None:
-    for attempt in range(5):
-        try:
-            return files.write(directory + "/cgroup.procs", str(pid))
-        except OSError as error:
-            if error.errno == EINVAL and attempt < 4:
-                # A process in the middle of an exec or an exit is refused; that passes.
-                time.sleep(0.03)
-                continue
-            raise CgroupError.of(f"put process {pid} into cgroup {directory}", error) from None
 
 
 def _removed(directory: str) -> bool:
