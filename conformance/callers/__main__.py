@@ -70,10 +70,11 @@ def measure(engine: str, runtime: Path) -> dict[Scenario, str]:
 
 def show(engine: str, columns: dict[str, dict[Scenario, str]]) -> int:
     """Print one engine's table; how many scenarios failed with the last runtime, which is ours."""
-    print(f"\n{engine:<64}" + "".join(f"{name:>12}" for name in columns))
+    width = max(len(scenario.__doc__ or scenario.__name__) for scenario in SCENARIOS[engine])
+    print(f"\n{engine:<{width}}" + "".join(f"{name:>12}" for name in columns))
     for scenario in SCENARIOS[engine]:
         title = scenario.__doc__ or scenario.__name__
-        print(f"{title:<64}" + "".join(f"{results[scenario]:>12}" for results in columns.values()))
+        print(f"{title:<{width}}" + "".join(f"{results[scenario]:>12}" for results in columns.values()))
     return sum(not result.endswith("ms") for result in list(columns.values())[-1].values())
 
 

@@ -170,17 +170,13 @@ class Podman(Cli):
 class Containerd(Engine):
     """containerd and its shim, spoken to by `ctr`; also what Docker stands on."""
 
-    NEEDS = ("containerd", "ctr", "containerd-shim-runc-v2")
+    NEEDS: tuple[str, ...] = ("containerd", "ctr", "containerd-shim-runc-v2")
 
     def __init__(self, runtime: Path, work: Path, tag: str, *, network: bool = False) -> None:
         super().__init__(runtime, work, tag, network=network)
         self.address = work / "containerd.sock"
         settings = work / "containerd.toml"
-        settings.write_text(
-            f'version = 2\nroot = "{work}/content"\nstate = "{work}/tasks"\n'
-            'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]\n'
-            f'[grpc]\naddress = "{self.address}"\n[ttrpc]\naddress = "{self.address}.ttrpc"\n'
-        )
+        settings.write_text(self.settings())
         self._daemon = self.sandbox.daemon("containerd", "--config", settings, env=ENVIRONMENT, log=work / "containerd.log")
         try:
             await_socket(self.address, self._daemon, work / "containerd.log")
@@ -188,6 +184,14 @@ class Containerd(Engine):
         except BaseException:
             self.close()
             raise
+
+    def settings(self) -> str:
+        """What the daemon's configuration file says."""
+        return (
+            f'version = 2\nroot = "{self.work}/content"\nstate = "{self.work}/tasks"\n'
+            'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]\n'
+            f'[grpc]\naddress = "{self.address}"\n[ttrpc]\naddress = "{self.address}.ttrpc"\n'
+        )
 
     def command(self) -> list[str]:
         # The namespace is the first part of every container's cgroup.

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+from conformance.callers.cri import Cri
 from conformance.callers.docker import Docker, DockerNetwork, Swarm
 from conformance.callers.engines import Containerd, Podman
 
@@ -21,7 +22,7 @@ class Caller(Protocol):
 
 
 ENGINES: dict[str, type[Caller]] = {
-    "podman": Podman, "containerd": Containerd, "docker": Docker, "docker-network": DockerNetwork, "swarm": Swarm,
+    "podman": Podman, "containerd": Containerd, "cri": Cri, "docker": Docker, "docker-network": DockerNetwork, "swarm": Swarm,
 }  # fmt: skip
 
 

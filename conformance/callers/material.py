@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,8 @@ def make_layer(rootfs: Path, path: Path) -> Path:
     return path
 
 
-def make_image(layer: Path, path: Path) -> Path:
-    """An archive of one image of one layer, named IMAGE, for `ctr image import` (image-spec, "Image Layout")."""
+def make_image(layer: Path, path: Path, *, name: str = IMAGE, command: Sequence[str] = ("/bin/sh",)) -> Path:
+    """An archive of one image of one layer for `ctr image import` (image-spec, "Image Layout")."""
     blobs: dict[str, bytes] = {}
 
     def blob(kind: str, content: bytes) -> dict[str, Any]:
@@ -53,12 +54,12 @@ def make_image(layer: Path, path: Path) -> Path:
     settings = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]},
+        "config": {"Env": ["PATH=/bin"], "Cmd": list(command)},
         "rootfs": {"type": "layers", "diff_ids": [tree["digest"]]},
     }
     config = blob("config.v1+json", json.dumps(settings).encode())
     manifest = blob("manifest.v1+json", json.dumps({"schemaVersion": 2, "config": config, "layers": [tree]}).encode())
-    manifest["annotations"] = {"io.containerd.image.name": IMAGE}
+    manifest["annotations"] = {"io.containerd.image.name": name}
     blobs["index.json"] = json.dumps({"schemaVersion": 2, "manifests": [manifest]}).encode()
     blobs["oci-layout"] = json.dumps({"imageLayoutVersion": "1.0.0"}).encode()
     with tarfile.open(path, "w") as archive:

@@ -128,6 +128,22 @@ class Sandbox:
         return found
 
 
+def hierarchies_are_seen(seconds: float = 10) -> bool:
+    """Whether all of v1's hierarchies are mounted where everybody looks, which containerd wants for its statistics.
+
+    Others on this machine may have one of their own in another mount namespace, for a while.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        names = [line.split(":")[1] for line in Path("/proc/self/cgroup").read_text().splitlines()]
+        mounts = Path("/proc/self/mountinfo").read_text()
+        if all(f",{name}" in mounts for name in names if name):
+            return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+
+
 def settled(what: Callable[[], set[int]], seconds: float = 5) -> list[int]:
     """What is still there when it had the time to go."""
     end = time.monotonic() + seconds

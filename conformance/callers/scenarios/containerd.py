@@ -6,7 +6,7 @@ import os
 import time
 
 from conformance.callers.engines import Containerd
-from conformance.callers.process import Turn
+from conformance.callers.process import Turn, hierarchies_are_seen
 from conformance.callers.scenarios.shared import pids_of
 from conformance.callers.scenarios.table import LOOP, READ, on
 
@@ -52,13 +52,16 @@ def run_missing(engine: Containerd) -> None:
 
 @containerd
 def task(engine: Containerd) -> None:
-    """run -d, tasks ls, metrics, exec, exec -t, kill, delete"""
+    """run -d, tasks ls, ps, metrics, exec, exec -t, kill, delete"""
+    seen = hierarchies_are_seen()
     with engine.container("/bin/sh", "-c", LOOP) as name:
         listed = engine("task", "list").out.splitlines()[1].split()
         assert (listed[0], listed[2], engine.records()) == (name, "RUNNING", [name]), listed
         groups = [group for group in engine.sandbox.cgroups() if group.name == name]
         assert groups and all(listed[1] in pids_of(group) for group in groups)
-        engine("task", "metrics", name).says("pids.current")
+        if seen and hierarchies_are_seen(0):
+            engine("task", "metrics", name).says("pids.current")
+        assert listed[1] in engine("task", "ps", name).out.split()
         engine("task", "exec", "--exec-id", "e1", name, "/bin/sh", "-c", "echo in; exit 6", status=6).prints("in")
         turns: list[Turn] = [("ready", "hello\n")]
         result = engine.tty("task", "exec", "-t", "--exec-id", "e2", name, "/bin/sh", "-c", READ, turns=turns, status=9)
@@ -73,6 +76,22 @@ def task(engine: Containerd) -> None:
         engine("task", "delete", "--force", other)
         engine("container", "delete", other)
         engine("task", "start", "-d", name)
+
+
+@containerd
+def paused(engine: Containerd) -> None:
+    """tasks pause, resume: exec and kill of a paused one are refused"""
+    with engine.container("/bin/sh", "-c", LOOP) as name:
+        engine("task", "pause", name)
+        assert engine("task", "list").out.splitlines()[1].split()[2] == "PAUSED"
+        engine("task", "exec", "--exec-id", "e1", name, "/bin/true", status=1).says("paused")
+        engine("task", "resume", name)
+        assert engine("task", "list").out.splitlines()[1].split()[2] == "RUNNING"
+        engine("task", "exec", "--exec-id", "e2", name, "/bin/echo", "on").prints("on")
+        engine("task", "pause", name)
+        engine("task", "kill", "-s", "KILL", name)
+        engine("task", "resume", name, status=1)
+        ends(engine, name)
 
 
 def ends(engine: Containerd, name: str) -> None:
