@@ -51,7 +51,7 @@ class Relay:
         os.set_blocking(master, False)
         if os.isatty(0):
             self.saved = termios.tcgetattr(0)
-            tty.setraw(0)
+            tty.setraw(0, termios.TCSANOW)  # what was typed ahead is for the container
             raw = termios.tcgetattr(0)
             # The container's side writes bare newlines (native/init, CONSOLE); ours makes lines of them.
             raw[1] |= termios.OPOST
