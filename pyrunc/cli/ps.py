@@ -31,7 +31,7 @@ def execute(ctx: Context, given: Given) -> int:
     if form not in FORMATS:
         raise UsageError(f"invalid format option: {form} (known: {', '.join(FORMATS)})")
     pids = processes(ctx, given.args[0])
-    out(json_text(pids) + "\n" if form == "json" else lines_of(_ps(given.args[1:] or ["-ef"]), pids))
+    out(json_text(pids or None) + "\n" if form == "json" else lines_of(_ps(given.args[1:] or ["-ef"]), pids))
     return 0
 
 

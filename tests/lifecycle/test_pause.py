@@ -17,7 +17,7 @@ CHURN = "for i in 1 2 3 4; do (while :; do (true); done) & done; wait"
 
 
 def pids(box: Box) -> list[int]:
-    found: list[int] = json.loads(box.cli("ps", "--format", "json", box.id, check=True).stdout)
+    found: list[int] = json.loads(box.cli("ps", "--format", "json", box.id, check=True).stdout) or []
     return found
 
 

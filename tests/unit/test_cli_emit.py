@@ -197,7 +197,8 @@ def test_global_help(words: list[str], capfd: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_every_command(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_help_of_every_command(name: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_module(name).COMMAND, "needs", None)  # criu, which not every machine has
     assert main([name, "--help"]) == 0
     out, err = capfd.readouterr()
     assert main(["help", name]) == 0
