@@ -67,6 +67,14 @@ def test_a_cgroup_that_is_not_there(up: Box, value: str) -> None:
     assert message.startswith("exec failed: ") and value.strip("/:") in message
 
 
+def test_a_label_where_there_are_none(up: Box) -> None:
+    """Never without what was asked for."""
+    if Path("/sys/fs/selinux/enforce").exists():
+        pytest.skip("this machine has SELinux")
+    message = one_line(up.exec("--process-label", "system_u:system_r:container_t:s0", up.id, "true", check=255))
+    assert message.startswith("exec failed: process.selinuxLabel") and "selinux is disabled or not supported" in message
+
+
 def test_a_process_file_leaves_nothing_of_the_words(up: Box, tmp_path: Path) -> None:
     """As with runc: whatever describes the process comes from the file alone."""
     words = ["--cwd", "/tmp", "--user", "5", "--env", "A=words", "--tty", "--cap", "CAP_NET_RAW", "--no-new-privs"]
