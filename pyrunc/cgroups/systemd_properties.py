@@ -129,12 +129,14 @@ def _bandwidth(last: dict[str, Setting], version: int) -> list[Property]:
     if not (quota + period):
         return []
     try:
-        microseconds = int(period or DEFAULT_PERIOD)
+        microseconds = min(int(period or DEFAULT_PERIOD), INFINITY)
         per_second = _per_second(int(quota), microseconds) if quota not in ("", "max") and int(quota) > 0 else INFINITY
+        if microseconds <= 0:
+            raise ValueError
     except (ValueError, ZeroDivisionError):
         at = next(last[file].property for file in ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us") if file in last)
         raise ConfigError([(at, f"{quota} {period} is no quota and period, so systemd cannot be told")]) from None
-    properties: list[Property] = [("CPUQuotaPerSecUSec", ("t", per_second))]
+    properties: list[Property] = [("CPUQuotaPerSecUSec", ("t", min(per_second, INFINITY)))]
     if period and version >= PERIOD_SINCE:
         properties.append(("CPUQuotaPeriodUSec", ("t", microseconds)))
     return properties

@@ -183,6 +183,8 @@ class _Reader:
                 raise ValueError("a NUL in a text")
             found += letter
         self.at += 1
+        if any("\ud800" <= letter <= "\udfff" for letter in found):
+            raise ValueError(f"{ascii(found)} is no text")  # bytes of config.json that are not UTF-8
         return want or "s", found
 
     def _escape(self) -> str:

@@ -52,7 +52,10 @@ def test_units(path: str, user: bool, expected: tuple[str, str, str]) -> None:
         (":p:x\n", "cannot be a systemd unit's name"),
         (":p:\u00e4", "cannot be a systemd unit's name"),
         (":p:" + "x" * 250, "cannot be a systemd unit's name: at most 255"),
-        (":p:a/b.slice", "cannot be a systemd unit's name"),
+        (":p:a/b.slice", "invalid slice name: a/b.slice"),
+        ("a b.slice:p:x", "cannot be a systemd unit's name"),
+        ("\udcff.slice:p:x", "cannot be a systemd unit's name"),
+        (":p:\udcff", "cannot be a systemd unit's name"),
         (":p:-a.slice", "invalid slice name: -a.slice"),
     ],
 )
@@ -150,6 +153,7 @@ def test_values(text: str, expected: tuple[str, Any]) -> None:
         (r"'\u00'", "is no character"),
         (r"'\ud800'", "is no character"),
         (r"'\u0000'", "a NUL in a text"),
+        ("'\udcff'", "is no text"),
         ("[" * 100, "too deep"),
     ],
 )
