@@ -333,6 +333,46 @@ def test_a_program_for_many_rules_loads(make: Callable[..., Manager]) -> None:
     assert len(programs(manager.paths[""])) == 1
 
 
+def somebody_elses(code: bytes) -> int:
+    """A device program without a name of ours, by bpf(2) itself: BPF_PROG_LOAD."""
+    import ctypes
+    import platform
+    import struct
+
+    number = {"x86_64": 321, "aarch64": 280}.get(platform.machine())
+    if number is None:
+        pytest.skip("the number of bpf(2) on this machine is not known here")
+    insns, licence = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b"GPL")
+    addresses = ctypes.addressof(insns), ctypes.addressof(licence)
+    attributes = struct.pack("=IIQQIIQII16sII", 15, len(code) // 8, *addresses, 0, 0, 0, 0, 0, b"others", 0, 6)
+    fd: int = ctypes.CDLL(None, use_errno=True).syscall(number, 5, attributes, len(attributes))
+    assert fd >= 0, os.strerror(ctypes.get_errno())
+    return fd
+
+
+def test_beside_somebody_elses_program(make: Callable[..., Manager], spawn: Callable[..., Any], tmp_path: Path) -> None:
+    """As on a unit's cgroup, where systemd has its own: that one stays, and ours is replaced by ours."""
+    from pyrunc._shim import lib
+
+    manager = make()
+    manager.create()
+    everything = [{"allow": True, "access": "rwm"}]
+    other = somebody_elses(bpf.assemble(rules_of({"devices": everything})))
+    cgroup = os.open(manager.paths[""], os.O_RDONLY)
+    try:
+        assert lib.shim_bpf_attach_device(cgroup, other, -1) == 0 and lib.shim_bpf_is_ours(other) == 0
+    finally:
+        os.close(cgroup)
+        os.close(other)
+    (theirs,) = programs(manager.paths[""])
+    bpf.attach(manager.paths[""], rules_of({}), tolerate_eperm=False, beside=True)
+    (ours,) = set(programs(manager.paths[""])) - {theirs}
+    assert "both ok" not in attempts(manager, spawn, tmp_path / "node")
+    bpf.attach(manager.paths[""], rules_of({"devices": everything}), tolerate_eperm=False, beside=True)
+    (again,) = set(programs(manager.paths[""])) - {theirs}
+    assert again != ours and "both ok" in attempts(manager, spawn, tmp_path / "node")
+
+
 def test_bpf_without_the_right_to_it(make: Callable[..., Manager]) -> None:
     """In a user namespace of its own bpf(2) answers EPERM: an error for root, let go for rootless."""
     manager = make()

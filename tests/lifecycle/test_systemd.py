@@ -291,6 +291,30 @@ def test_a_user(user_box: Box) -> None:
     until(lambda: show("--user", unit, "LoadState", **ask)["LoadState"] == "not-found", 60, f"systemd still has {unit}")
 
 
+class NamespacedCli(UserCli):
+    """The same user as root of a user namespace of their own, as podman starts a runtime."""
+
+    def argv(self, *args: object) -> list[str]:
+        return ["unshare", "--user", "--map-root-user", *super().argv(*args)]
+
+
+@needs_systemd
+@needs_v2
+def test_root_of_a_users_namespace(user_box: Box) -> None:
+    box, unit = user_box, unit_of(user_box)
+    assert isinstance(box.cli, UserCli)
+    box.cli = NamespacedCli(box.cli, box.cli.uid)
+    box.share("user")
+    for name in ("uidMappings", "gidMappings"):
+        del box.linux[name]
+    box.linux["resources"] = {"pids": {"limit": 30}}
+    pid = box.up()
+    assert place(pid).endswith(f"/user@{box.cli.uid}.service/user.slice/{unit}") and limit(box, "pids", "", "pids.max") == "30"
+    assert box.ex("read x </proc/self/cgroup; echo $x") == "0::/\n"
+    box.cli("delete", "--force", box.id, check=True)
+    until(lambda: show("--user", unit, "LoadState", **box.cli.identity)["LoadState"] == "not-found", 60, f"there is {unit}")
+
+
 @needs_systemd
 @needs_v2
 def test_a_user_without_a_session(user_box: Box) -> None:
