@@ -206,7 +206,8 @@
     MODE(COPYUP, 4) \
     MODE(DIRMODE, 8) \
     MODE(RECURSIVE, 16) \
-    MODE(MAPBELOW, 32)
+    MODE(MAPBELOW, 32) \
+    MODE(MAPPED, 64)
 #define PLAN_MODE_SLOT 32 /* bits to shift */
 
 #define PLAN_ENUM_OP(name, number) OP_##name = number,

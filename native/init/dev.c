@@ -46,7 +46,7 @@ EXECUTOR(DEVICE) {
 /* Where mknod(2) is not for us, in a user namespace: the host's node, if it is what it is called.
  * s: path, source on the host; v: type, major, minor, the slot of a tree made before or 0 */
 EXECUTOR(BIND_DEVICE) {
-    int result = -1, target = -1, tree = mount_held(op->v[3], op_text(op, 1), false);
+    int result = -1, target = -1, tree = mount_held(op->v[3], op_text(op, 1), 0);
     if (tree < 0)
         return -1;
     if (!is_device(tree, (uint32_t)op->v[0] & S_IFMT, (uint32_t)op->v[1], (uint32_t)op->v[2]))

@@ -249,16 +249,25 @@ static int bind_attributes(int tree, const struct plan_op *op) {
     return 0;
 }
 
-int mount_held(uint64_t slot, const char *path, bool recursive) {
+/* By its name if that leads there from in here, because then the kernel locks what is mounted below, mount_namespaces(7): root of
+ * the user namespace cannot look under it. A bind that is not recursive is refused for that (EINVAL), and may: it was asked to. */
+int mount_held(uint64_t slot, const char *path, uint64_t mode) {
     bool held = slot >= SLOT_HELD && slot < PLAN_NSLOTS && init.slot[slot] >= 0;
-    return held ? fd_take(slot) : mount_clone(AT_FDCWD, path, recursive);
+    int tree = held && mode & MODE_MAPPED ? -1 : mount_clone(AT_FDCWD, path, mode & MODE_RECURSIVE);
+    bool refused = tree < 0 && (mode & MODE_MAPPED || init.failure.error == EACCES || init.failure.error == EINVAL);
+    if (!held || (tree < 0 && !refused))
+        return tree;
+    if (tree < 0)
+        return fd_take(slot);
+    fd_close(&init.slot[slot]);
+    return tree;
 }
 
 /* s: source, destination; v: attributes set, cleared, set below, cleared below, propagation, mode and slot */
 EXECUTOR(BIND) {
     struct statx st;
     int result = -1, target = -1;
-    int tree = mount_held(op->v[5] >> PLAN_MODE_SLOT, op_text(op, 0), op->v[5] & MODE_RECURSIVE);
+    int tree = mount_held(op->v[5] >> PLAN_MODE_SLOT, op_text(op, 0), op->v[5]);
     if (tree < 0)
         return -1;
     if (path_statx(tree, &st) < 0)

@@ -33,8 +33,9 @@ int overlay_create(int context, uint32_t uid, uint32_t gid);
 void overlay_close(struct layers *layers);
 /* A detached copy of the mount at path below dir, or of dir itself when path is "". */
 int mount_clone(int dir, const char *path, bool recursive);
-/* The copy that a slot holds; one made now where there was no right to make it before. */
-int mount_held(uint64_t slot, const char *path, bool recursive);
+/* A copy of the mount at path: the one that a slot holds, if it is mapped or the path leads nowhere from here. `mode` has
+ * MODE_RECURSIVE and MODE_MAPPED. */
+int mount_held(uint64_t slot, const char *path, uint64_t mode);
 /* What lies in the directory `from` (O_PATH) is copied into the mount `to`: tmpcopyup. */
 int copy_up(int from, int to);
 

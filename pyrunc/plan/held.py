@@ -43,6 +43,7 @@ class Held:
         self._joined = joined
         self._next = SLOT_HELD
         self._namespaces: dict[tuple[str, str], int] = {}
+        self._mapped: set[int] = set()
         self._owners: dict[int, tuple[int, int]] = {}
 
     def tree(self, at: str, source: str, *, recursive: bool, options: MountOptions | None = None, mount: Any = None) -> int:
@@ -52,6 +53,8 @@ class Held:
             return 0
         mode = (MODE_RECURSIVE if recursive else 0) | (MODE_MAPBELOW if options and options.idmap > 1 else 0)
         slot = self._slot()
+        if userns:
+            self._mapped.add(slot)
         self.ops.append(ops.open_tree(at, source, slot, self._outer, mode, userns))
         return slot
 
@@ -69,6 +72,10 @@ class Held:
         slot = self._slot()
         self.ops.append(ops.new_tree(at, fs, words, slot, attributes, userns, owner))
         return slot
+
+    def is_mapped(self, slot: int) -> bool:
+        """Whether the tree in this slot has mapped ids, so that no other will do."""
+        return slot in self._mapped
 
     def _slot(self) -> int:
         self._next += 1

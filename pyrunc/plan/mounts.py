@@ -6,7 +6,7 @@ from pyrunc.config.names import MOUNT_ATTR_RDONLY
 from pyrunc.config.rules.mounts import PROC_OVERMOUNTS
 from pyrunc.kernel import os
 from pyrunc.plan import ops
-from pyrunc.plan.opcodes import MODE_COPYUP, MODE_DIRMODE, MODE_INPROC, MODE_REALDIR, MODE_RECURSIVE
+from pyrunc.plan.opcodes import MODE_COPYUP, MODE_DIRMODE, MODE_INPROC, MODE_MAPPED, MODE_REALDIR, MODE_RECURSIVE
 from pyrunc.plan.options import parse
 
 TYPE_CHECKING = False
@@ -73,6 +73,8 @@ def _bind(result: Mounts, at: str, mount: dict[str, Any], target: str, options: 
     if target == "/dev":
         result.dev_is_bind = True
     source = os.path.join(bundle, mount["source"])
+    slot = result.held.tree(at, source, recursive=options.recursive, options=options, mount=mount)
+    mode = (MODE_RECURSIVE if options.recursive else 0) | (MODE_MAPPED if result.held.is_mapped(slot) else 0)
     result.ops.append(
         ops.bind(
             at,
@@ -81,8 +83,8 @@ def _bind(result: Mounts, at: str, mount: dict[str, Any], target: str, options: 
             attributes=(options.attr_set, options.attr_clr),
             below=(options.rec_set, options.rec_clr),
             propagation=options.propagation,
-            mode=_mode(target) | (MODE_RECURSIVE if options.recursive else 0),
-            slot=result.held.tree(at, source, recursive=options.recursive, options=options, mount=mount),
+            mode=_mode(target) | mode,
+            slot=slot,
         )
     )
 

@@ -89,7 +89,8 @@ def _mode(mode: int) -> list[tuple[str, str]]:
         c.MODE_COPYUP: "copy up", c.MODE_DIRMODE: "mode of the directory",
     }  # fmt: skip
     named = [word for bit, word in words.items() if mode & bit]
-    named += [f"held as {mode >> c.PLAN_MODE_SLOT}"] if mode >> c.PLAN_MODE_SLOT else []
+    slot = mode >> c.PLAN_MODE_SLOT
+    named += [f"held as {slot}" + (", mapped" if mode & c.MODE_MAPPED else "")] if slot else []
     shown = ", ".join(named)
     return [("(", shown + ")")] if shown else []
 

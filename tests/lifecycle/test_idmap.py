@@ -324,3 +324,14 @@ def test_what_is_mounted_on_a_source_later_is_seen_only_if_asked(box: Box, tree:
     subprocess.run(["mount", "-t", "tmpfs", "later", tree / "later"], check=True)
     assert box.ex("grep -c ' /m/later ' /proc/self/mountinfo").strip() == "1"
     box.down()
+
+
+def test_what_lies_under_a_mount_below_stays_out_of_sight(box: Box, tree: Path) -> None:
+    """A source that the namespace can reach by itself is copied there, and the kernel locks what is mounted in it."""
+    subprocess.run(["umount", tree / "below"], check=True)
+    (tree / "below/secret").touch()
+    subprocess.run(["mount", "-t", "tmpfs", "over", tree / "below"], check=True)
+    in_a_user_namespace(box)
+    box.process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), ["CAP_SYS_ADMIN"])
+    box.mount("/m", "none", "rbind", source=tree)
+    assert box.lines("umount /m/below 2>/dev/null || echo locked; ls /m/below") == ["locked"]

@@ -223,6 +223,42 @@ def test_limits_without_a_cgroup(user: User) -> None:
     assert f"linux.resources.pids.limit: {words}" in said
 
 
+@pytest.fixture
+def delegated(container_id: str) -> Iterator[Path]:
+    """A cgroup that is the user's, of the unified hierarchy or of v1's pids; the user is to be in its child `session`."""
+    top = Path("/sys/fs/cgroup") if CGROUP2 else Path("/sys/fs/cgroup/pids")
+    place = top / f"{container_id}-delegated"
+    try:
+        (place / "session").mkdir(parents=True)
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made in {top}: {error}")
+    try:
+        if CGROUP2 and "pids" not in (place / "cgroup.controllers").read_text().split():
+            pytest.skip(f"{top}/cgroup.subtree_control has no pids")
+        for path in (place, place / "session"):
+            for name in ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads", "tasks"):
+                if (path / name).exists():
+                    os.chown(path / name, UID, GID)
+        yield place
+    finally:
+        (place / "session").rmdir()
+        place.rmdir()
+
+
+def test_limits_in_a_cgroup_that_is_the_users(user: User, delegated: Path) -> None:
+    """What was delegated is enough: below its own cgroup on v1, beside it on v2."""
+    user.linux["resources"] = {"pids": {"limit": 4}}
+    script = "sh -c 'sleep 60 & sleep 60 & sleep 60 & sleep 60 & sleep 60' 2>&1 || echo ended with $?"
+
+    def enter() -> None:
+        (delegated / "session/cgroup.procs").write_text("0")
+
+    lines = user.lines(script, preexec_fn=enter)
+    assert any("can't fork" in line for line in lines) and "ended with 2" in lines, lines
+    assert [path.name for path in delegated.iterdir() if path.is_dir()] == ["session"]
+    assert not [path for path in (delegated / "session").iterdir() if path.is_dir()]
+
+
 def test_without_a_cgroup_and_a_pid_namespace_there_is_a_warning(user: User) -> None:
     user.linux["namespaces"] = [entry for entry in user.linux["namespaces"] if entry["type"] != "pid"]
     user.config["mounts"] = [entry for entry in user.config["mounts"] if entry["destination"] != "/proc"]

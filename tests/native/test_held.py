@@ -79,8 +79,8 @@ def test_mapped_ids(go: Go, rootfs: Path) -> None:
     os.chown(rootfs / "data/five", 5, 6)
     maps = op("MAKE_USERNS", "0 1000 10\n", "6 60 1\n0 2000 1\n", v=[USERNS])
     opened = op("OPEN_TREE", str(rootfs / "data"), v=[HELD, 0, 0, USERNS])
-    script = "stat -c %u:%g /x/five"
-    assert go([*before(rootfs, maps, opened), held("data", "/x"), *sh(script)]).good() == "1005:60\n"
+    bind = op("BIND", str(rootfs / "data"), "/x", v=[0, 0, 0, 0, 0, c.MODE_MAPPED | HELD << c.PLAN_MODE_SLOT])
+    assert go([*before(rootfs, maps, opened), bind, *sh("stat -c %u:%g /x/five")]).good() == "1005:60\n"
 
 
 def test_a_new_file_system_with_mapped_ids(go: Go, rootfs: Path) -> None:
