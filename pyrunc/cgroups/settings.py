@@ -158,6 +158,8 @@ def _refused(path: str, value: str, setting: Setting, error: OSError) -> CgroupE
     hint = None
     if error.errno == EBUSY and (usage := _usage(path)):
         what += f" ({usage})"
+    elif error.errno == EINVAL and path.endswith("/memory.limit_in_bytes"):
+        hint = "memory and swap together (memory.swap) may be limited to less"
     elif error.errno in (EPERM, EACCES):
         hint = "a nested or unprivileged runtime must be allowed to write to its cgroups"
     return CgroupError(what, error.errno or 0, syscall="write", hint=hint, config_path=setting.property)

@@ -87,6 +87,9 @@ def test_memory_up_and_down_with_its_swap(box: Box) -> None:
         for limit, swap in ((128, 160), (32, 32), (256, 512)):
             update(box, "--memory", f"{limit}m", "--memory-swap", f"{swap}m")
             assert read(box, "memory", "swap") == (str(limit * MIB), str((swap - limit if V2_HOST else swap) * MIB))
+        if not V2_HOST:
+            done = box.cli("update", "--memory", "600m", box.id, check=1)
+            assert "linux.resources.memory.limit: write" in one_line(done) and "memory.swap" in done.stderr
         update(box, "--memory-swap", "300m")
         assert read(box, "swap") == (str((44 if V2_HOST else 300) * MIB),)
         update(box, "--memory=-1")

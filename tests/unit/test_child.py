@@ -19,7 +19,7 @@ from pyrunc.errors import ExecutableError, HookError, KernelError, PyruncError, 
 from pyrunc.kernel import os as hot_os
 from pyrunc.kernel import sys as shim
 from pyrunc.launch import child as module
-from pyrunc.launch.child import Child, KilledInSetup
+from pyrunc.launch.child import Child, KilledInSetup, perhaps_killed
 from pyrunc.plan import opcodes as c
 from pyrunc.plan import ops
 from pyrunc.plan.encode import Plan
@@ -378,3 +378,20 @@ def test_an_error_after_done_is_an_error(fake: Callable[[Talk], None]) -> None:
 
     with pytest.raises(ExecutableError, match="bad file descriptor"):
         fake(talk)
+
+
+@pytest.mark.parametrize(
+    ("stage", "errno", "signal", "expected"),
+    [
+        ("setup", None, 9, True),
+        ("setup", None, 11, False),
+        ("setup", 32, 0, True),
+        ("setup", 12, 0, True),
+        ("setup", 2, 0, False),
+        (None, 12, 0, False),
+    ],
+)
+def test_what_the_oom_killer_may_have_done(stage: str | None, errno: int | None, signal: int, expected: bool) -> None:
+    error = KilledInSetup("killed")
+    error.stage, error.errno, error.signal = stage, errno, signal
+    assert perhaps_killed(error) is expected
