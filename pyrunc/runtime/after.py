@@ -69,6 +69,11 @@ def remove(ctx: Context, container: Container) -> None:
             manager.kill_all()
             _wait_empty(manager)
         manager.destroy()
+        if record.rdt:
+            from pyrunc.cgroups.resctrl import Group
+
+            if group := Group.of(record.rdt):
+                group.remove()
     container.remove()
     container.close()
     poststop(ctx, record)

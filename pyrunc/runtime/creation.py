@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyrunc.cgroups.manager import Manager
+    from pyrunc.cgroups.resctrl import Group
     from pyrunc.launch.netdevices import NetDevices
     from pyrunc.launch.notify import Notifier
     from pyrunc.log import Context
@@ -44,6 +45,7 @@ class Creation:
         self.meanwhile: Callable[[], None] | None = None
         self.notifier: Notifier | None = None
         self.network: NetDevices | None = None
+        self.rdt: Group | None = None
         self.manager: Manager
         self.record: Record
         self.container: Container
@@ -100,9 +102,17 @@ class Creation:
 
     def _make_cgroups(self, pid: int | None = None) -> None:
         """The record first: it tells `delete --force` what there may be. The limits are in force before the process joins."""
+        rdt = self.bundle.linux.get("intelRdt")
+        if rdt is not None:
+            from pyrunc.cgroups.resctrl import select
+
+            self.rdt = select(rdt, self.id)
+            self.record.rdt = self.rdt.record()
         self.container.save(self.record)
         self.manager.create(pid)
         self.manager.apply(self.bundle.linux.get("resources"))
+        if self.rdt and rdt is not None:
+            self.rdt.create(rdt)
 
     def _warn_of_none(self) -> None:
         if not self.manager.paths and not self.bundle.namespaces.private("pid"):
@@ -171,6 +181,8 @@ class Creation:
             self._make_cgroups(pid)
         if not self._forks:
             self.manager.join(pid)
+        if self.rdt:
+            self.rdt.join(pid)
 
     def _map(self, pid: int) -> None:
         from pyrunc.launch.idmaps import write_maps
@@ -225,8 +237,9 @@ class Creation:
         """Take everything back; what cannot be is told in the debug log, the cause is what the user must see."""
         hooks = (self._poststop,) if self._hooks_begun or isinstance(cause, HookError) else ()
         network = (self.network.take_back,) if self.network else ()
+        groups = (self.manager.destroy, self.rdt.remove) if self.rdt else (self.manager.destroy,)
         # Without a pid namespace what a hook or the program has started lives on: with its cgroup it would be lost to `delete`.
-        for step in (*network, self.manager.kill_all, self.manager.destroy, *hooks, self.container.remove, self.container.close):
+        for step in (*network, self.manager.kill_all, *groups, *hooks, self.container.remove, self.container.close):
             try:
                 step()
             except PyruncError as error:

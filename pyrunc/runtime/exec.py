@@ -227,6 +227,11 @@ class Execution:
     def _join(self, pid: int) -> None:
         if self._move:
             self.manager.join(pid, below=self._below, init=self.record.pid)
+        if self.record.rdt:
+            from pyrunc.cgroups.resctrl import Group
+
+            if group := Group.of(self.record.rdt):
+                group.join(pid)
         score = self.process.get("oomScoreAdj")
         if score is not None:
             path = f"/proc/{pid}/oom_score_adj"

@@ -150,6 +150,8 @@ class Restoration(Creation):
         if self.manager.wants_process:
             self._make_cgroups(pid)
         self.manager.join(pid)
+        if self.rdt:
+            self.rdt.join(pid)
         with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
             lines = [line.rstrip("\n").split(":", 2) for line in file]
         roots = [{"ctrl": name.removeprefix("name="), "path": path} for _, names, path in lines for name in names.split(",")]

@@ -38,14 +38,15 @@ class Record:
     ``pid`` and ``start`` are the init process and its start time (ticks since boot; 0 and 0 before there is one), valid
     in the boot ``boot``. ``creator_pid`` and ``creator_start`` are the runtime process that is creating the container.
     ``created`` is RFC 3339 in UTC. ``namespaces`` maps the types of the config to the path joined, ``""`` for a new
-    namespace. ``cgroup`` is what `cgroups.reopen` takes. ``hooks`` holds the config's ``poststart`` and ``poststop``.
+    namespace. ``cgroup`` is what `cgroups.reopen` takes, ``rdt`` what `cgroups.resctrl.Group.of` does. ``hooks`` holds the
+    config's ``poststart`` and ``poststop``.
     ``external_descriptors`` tells what fds 0 to 2 of init were. ``owner`` is the uid of the creator. ``stage`` is
     ``creating`` until the container is ready for `start`, and ``created`` ever after.
     """
 
     __slots__ = (
         *("id", "bundle", "rootfs", "hostname", "oci_version", "annotations", "created", "owner", "rootless", "terminal"),
-        *("namespaces", "cgroup", "systemd_cgroup", "hooks", "external_descriptors", "keyring", "ops"),
+        *("namespaces", "cgroup", "rdt", "systemd_cgroup", "hooks", "external_descriptors", "keyring", "ops"),
         *("stage", "pid", "start", "creator_pid", "creator_start", "boot"),
     )
 
@@ -64,6 +65,7 @@ class Record:
         terminal: bool = False,
         namespaces: dict[str, str] | None = None,
         cgroup: dict[str, Any] | None = None,
+        rdt: dict[str, Any] | None = None,
         systemd_cgroup: bool = False,
         hooks: Hooks | None = None,
         external_descriptors: list[str] | None = None,
@@ -88,6 +90,7 @@ class Record:
         self.terminal = terminal
         self.namespaces = namespaces or {}
         self.cgroup = cgroup or {}
+        self.rdt = rdt or {}
         self.systemd_cgroup = systemd_cgroup
         self.hooks: Hooks = hooks or {}
         self.external_descriptors = external_descriptors or []
@@ -128,6 +131,7 @@ class Record:
             },
             "rootless": self.rootless,
             "cgroup_paths": self.cgroup.get("paths", {}),
+            "intel_rdt_path": self.rdt.get("path", ""),
             "namespace_paths": {name: f"/proc/{self.pid}/ns/{file}" for _, name, file in NAMESPACES} if self.pid else {},
             "external_descriptors": self.external_descriptors,
             "bundle": self.bundle,
@@ -136,6 +140,7 @@ class Record:
             "owner": self.owner,
             "terminal": self.terminal,
             "cgroup": self.cgroup,
+            "rdt": self.rdt,
             "systemd_cgroup": self.systemd_cgroup,
             "hooks": self.hooks,
             "keyring": self.keyring,
@@ -164,6 +169,7 @@ class Record:
             terminal=_member(top, "terminal", bool, False),
             namespaces=_namespaces(_member(config, "namespaces", list, [])),
             cgroup=_member(top, "cgroup", dict, {}),
+            rdt=_member(top, "rdt", dict, {}),
             systemd_cgroup=_member(top, "systemd_cgroup", bool, False),
             hooks=_hooks(_member(top, "hooks", dict, {})),
             external_descriptors=_items(_member(top, "external_descriptors", list, []), str, "external_descriptors"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pyrunc.config.default import default_spec
-from pyrunc.config.rules import UNSUPPORTED, check, check_process, unknown_capabilities, unsupported
+from pyrunc.config.rules import check, check_process, unknown_capabilities
 from pyrunc.config.rules.mounts import BIND_WITH_DATA, PROC_OVERMOUNTS
 from pyrunc.errors import ConfigError
 
@@ -417,9 +417,15 @@ BAD |= {
     "notify-write": seccomp("cannot be used for the write syscall", "syscalls[0].names", ("write", "NOTIFY"), **AGENT),
 }
 BAD |= {
-    f"unsupported-{name}": (change, path, UNSUPPORTED)
-    for name, change, path in (
-        ("rdt", {"linux.intelRdt": {}}, "linux.intelRdt"),
+    f"rdt-{name}": ({"linux.intelRdt": rdt}, f"linux.intelRdt.{path}", text)
+    for name, rdt, path, text in (
+        ("dots", {"closID": ".."}, "closID", "cannot name a class"),
+        ("slash", {"closID": "a/b"}, "closID", "cannot name a class"),
+        ("info", {"closID": "info"}, "closID", "cannot name a class"),
+        ("long", {"closID": "a" * 256}, "closID", "at most 255 bytes"),
+        ("nul", {"closID": "a\0"}, "closID", NUL),
+        ("schemata", {"schemata": ["L3:0=f", "L3:0=f\nMB:0=1"]}, "schemata[1]", "is not one line"),
+        ("schemata-empty", {"schemata": [""]}, "schemata[0]", "is not one line"),
     )
 }
 
@@ -530,11 +536,6 @@ def test_rootless() -> None:
     mapped["process"]["user"]["additionalGids"] = [0]
     assert faults(mapped, host=root) == []
     assert faults(mapped, host=other) == [("process.user.additionalGids", "cannot be set in a rootless container")]
-
-
-def test_unsupported_alone() -> None:
-    assert unsupported(config()) == [] == unsupported({"ociVersion": "1.0.0"})
-    assert unsupported(config({"linux.intelRdt": {}})) == [("linux.intelRdt", UNSUPPORTED)]
 
 
 def test_unknown_capabilities() -> None:

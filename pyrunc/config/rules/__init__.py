@@ -29,9 +29,8 @@ if TYPE_CHECKING:
         def selinux(self) -> bool: ...
 
 
-__all__ = ["check", "check_process", "unknown_capabilities", "unsupported"]
+__all__ = ["check", "check_process", "unknown_capabilities"]
 
-UNSUPPORTED = "not supported by this version of pyrunc"
 UTS_LENGTH = 64  # bytes of a host or domain name, __NEW_UTS_LEN (uname(2))
 
 
@@ -65,7 +64,6 @@ def check(config: dict[str, Any], *, host: Host | None = None) -> None:
         _rootless(faults, config, namespaces)
     if linux.get("mountLabel") or (process or {}).get("selinuxLabel"):
         _selinux(faults, config, host)
-    faults += unsupported(config)
     if faults:
         raise ConfigError(faults)
 
@@ -82,13 +80,6 @@ def check_process(process: dict[str, Any] | None, *, config: dict[str, Any] | No
         faults.append((at.rstrip("."), "process property must not be empty"))
     if faults:
         raise ConfigError(faults)
-
-
-def unsupported(config: dict[str, Any]) -> Faults:
-    """Find what the specification knows and this version does not do yet: refused, because ignoring it would deceive."""
-    linux = config.get("linux") or {}
-    found = ["linux." + name for name in ("intelRdt",) if linux.get(name) is not None]
-    return [(path, UNSUPPORTED) for path in found]
 
 
 def _version(faults: Faults, version: str) -> None:

@@ -49,6 +49,10 @@ def linux_rules(faults: Faults, linux: dict[str, Any], namespaces: dict[str, str
         from pyrunc.config.rules.network import net_device_rules
 
         net_device_rules(faults, net_devices, namespaces)
+    if rdt := linux.get("intelRdt"):
+        from pyrunc.config.rules.resctrl import rdt_rules
+
+        rdt_rules(faults, rdt)
     if resources := linux.get("resources"):
         resource_rules(faults, resources)
     if seccomp := linux.get("seccomp"):
