@@ -180,14 +180,15 @@ int path_target(const char *path, enum target kind, bool real) {
         return fail(AT_RESOLVE, fd, fd == -ELOOP ? "a symbolic link is on the way" : NULL);
     if (fd < 0)
         return -1;
+    const char *detail = NULL;
     long r = path_statx(fd, &st);
-    if (r == 0 && kind == TARGET_DIR && !IS(st.stx_mode, S_IFDIR))
-        r = -ENOTDIR;
-    else if (r == 0 && kind == TARGET_FILE && IS(st.stx_mode, S_IFDIR))
-        r = -EISDIR;
+    if (r == 0 && IS(st.stx_mode, S_IFDIR) != (kind == TARGET_DIR)) {
+        r = -ENOTDIR; /* mount(2)'s word for both, which Docker explains to its user */
+        detail = kind == TARGET_DIR ? "(it is no directory)" : "(it is a directory, the source is not)";
+    }
     if (r < 0) {
         fd_close(&fd);
-        return fail(AT_RESOLVE, r, NULL);
+        return fail(AT_RESOLVE, r, detail);
     }
     return fd;
 }

@@ -223,7 +223,7 @@ def test_dev_is_a_link_to_a_directory_of_the_hosts(go: Go, rootfs: Path, outside
 
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
-RACED = {errno.ELOOP, errno.EEXIST, errno.EISDIR, errno.EAGAIN, errno.EBUSY}
+RACED = {errno.ELOOP, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EAGAIN, errno.EBUSY}
 ANY = sum(c.TOLERATED)  # what a race may bring about, but ELOOP
 
 

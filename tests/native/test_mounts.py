@@ -214,7 +214,7 @@ def test_a_bind_of_nothing_and_of_a_file_onto_a_directory(go: Go, rootfs: Path, 
     assert go(ops).bad(ops, "BIND", "SOURCE", errno.ENOENT).detail == missing
     (tmp_path / "file").touch()
     ops = [*prelude(rootfs), bind(tmp_path / "file", "/etc"), *sh("")]
-    go(ops).bad(ops, "BIND", "RESOLVE", errno.EISDIR)
+    go(ops).bad(ops, "BIND", "RESOLVE", errno.ENOTDIR)
     ops = [*prelude(rootfs), bind(tmp_path, "/etc/passwd"), *sh("")]
     go(ops).bad(ops, "BIND", "RESOLVE", errno.ENOTDIR)
 
