@@ -133,7 +133,7 @@ BAD: dict[str, tuple[Callable[[Config], None], str, str]] = {
     "mount-of-unknown-type": (mount("/x", "nosuchfs"), "mounts[", "nosuchfs"),
     "mount-source-missing": (mount("/etc/passwd", "none", "/no/such/source", ["bind"]), "mounts[", "no such file or directory"),
     "mount-directory-on-file": (mount("/etc/passwd", "none", "/etc", ["bind"]), "mounts[", "not a directory"),
-    "mount-file-on-directory": (mount("/tmp", "none", "/etc/passwd", ["bind"]), "mounts[", "(it is a directory, the source is not): not a directory"),
+    "mount-file-on-directory": (mount("/tmp", "none", "/etc/passwd", ["bind"]), "mounts[", "a directory, the source is not"),
     "mount-bind-misspelt": (mount("/tmp", "none", "/tmp", ["bind", "nosiud"]), "mounts[", "filesystem-specific"),
     "mount-bad-data": (mount("/tmp", "tmpfs", "t", ["size=lots"]), "mounts[", "size"),
     "mount-unknown-data": (mount("/tmp", "tmpfs", "t", ["shiny"]), "mounts[", "shiny"),
