@@ -232,6 +232,25 @@ def test_the_default_config_is_the_same(runc: str, pyrunc: Path, tmp_path: Path,
     assert found[0] == found[1]
 
 
+def lacking(theirs: Any, ours: Any, at: str = "") -> Iterator[str]:
+    """What the first document promises and the second does not: keys, members of lists, what is true."""
+    if isinstance(theirs, dict):
+        for key, value in theirs.items():
+            yield from lacking(value, ours.get(key), f"{at}.{key}")
+    elif isinstance(theirs, list):
+        yield from (f"{at}: {member}" for member in theirs if member not in (ours or ()))
+    elif theirs is True and ours is not True:
+        yield at
+
+
+def test_all_features_of_runc_are_ours(runc: str, pyrunc: Path) -> None:
+    said = [subprocess.run([program, "features"], capture_output=True, text=True, check=True) for program in (runc, pyrunc)]
+    assert [done.stderr for done in said] == ["", ""]
+    theirs, ours = [json.loads(done.stdout) for done in said]
+    # Not in the specification's table; here they are data for the file system, as every word that is no option.
+    assert set(lacking(theirs, ours)) == {".mountOptions: acl", ".mountOptions: noacl"}
+
+
 def test_a_regular_expression(boxes: Callable[[], Box]) -> None:
     """crun's, of which Debian's runc has none: every container whose ID matches, and no other."""
     three = [boxes() for _ in range(3)]
