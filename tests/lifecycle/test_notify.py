@@ -159,6 +159,18 @@ def test_what_the_program_sees(box: Box, simple: Manager) -> None:
     assert {"ro", "nosuid", "nodev", "noexec"} <= mount["options"] and mount["root"].endswith(f"/{box.id}/notify")
 
 
+def test_in_a_user_namespace(box: Box, simple: Manager) -> None:
+    """Its root may not pass through --root: the directory is opened for it before."""
+    box.map_ids()
+    (box.rootfs / "run/notify").mkdir()
+    process = begin(box, simple, "start")
+    say(box, b"READY=1")
+    assert simple.hear()[0] == b"READY=1" and simple.hear()[0] == b"MAINPID=%d" % box.pid
+    os.close(simple.hear()[1][0])
+    process.succeeds()
+    box.down()
+
+
 def test_only_a_container_that_was_told_is_waited_for(box: Box, simple: Manager) -> None:
     box.args("sh", "-c", SLEEP)
     box.create()
