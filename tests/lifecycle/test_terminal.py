@@ -28,10 +28,11 @@ def receiver(session_dir: Path, box: Box) -> Iterator[Receiver]:
 class Session:
     """A command of pyrunc with a pty for its stdio, as its controlling terminal."""
 
-    def __init__(self, argv: list[str], rows: int = 31, columns: int = 97) -> None:
+    def __init__(self, argv: list[str], ahead: bytes = b"", rows: int = 31, columns: int = 97) -> None:
         master, slave = pty.openpty()
         self.terminal = Terminal(master)
         self.terminal.resize(rows, columns)
+        self.terminal.send(ahead)
         self.mode = termios.tcgetattr(slave)
         self.slave = slave
         self.process = subprocess.Popen(
@@ -50,11 +51,11 @@ class Session:
 
 
 @pytest.fixture
-def session() -> Iterator[Callable[[list[str]], Session]]:
+def session() -> Iterator[Callable[..., Session]]:
     made: list[Session] = []
 
-    def start(argv: list[str]) -> Session:
-        made.append(Session(argv))
+    def start(argv: list[str], ahead: bytes = b"") -> Session:
+        made.append(Session(argv, ahead))
         return made[-1]
 
     yield start
@@ -162,7 +163,7 @@ def test_a_console_socket_where_nobody_listens(box: Box) -> None:
     assert message.endswith("send to --console-socket /no/such/socket: no such file or directory")
 
 
-def test_run_in_the_foreground(box: Box, session: Callable[[list[str]], Session]) -> None:
+def test_run_in_the_foreground(box: Box, session: Callable[..., Session]) -> None:
     on_terminal(box, "stty size; read line; echo got $line; exit 42")
     one = session(box.cli.argv("run", "--bundle", box.bundle, box.id))
     one.terminal.expect(b"31 97")
@@ -171,7 +172,15 @@ def test_run_in_the_foreground(box: Box, session: Callable[[list[str]], Session]
     assert one.wait() == 42 and not box.exists()
 
 
-def test_a_resize_reaches_the_container(box: Box, session: Callable[[list[str]], Session]) -> None:
+def test_what_is_typed_ahead_is_the_containers(box: Box, session: Callable[..., Session]) -> None:
+    """Before the terminal was made raw, or before pyrunc ran at all."""
+    on_terminal(box, "read line; echo got $line; exit 3")
+    one = session(box.cli.argv("run", "--bundle", box.bundle, box.id), ahead=b"words of before\r")
+    one.terminal.expect(b"got words of before")
+    assert one.wait() == 3
+
+
+def test_a_resize_reaches_the_container(box: Box, session: Callable[..., Session]) -> None:
     on_terminal(box, "trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done")
     one = session(box.cli.argv("run", "--bundle", box.bundle, box.id))
     one.terminal.expect(b"ready")
@@ -182,7 +191,7 @@ def test_a_resize_reaches_the_container(box: Box, session: Callable[[list[str]],
     assert one.wait() == 128 + 9
 
 
-def test_ctrl_c_goes_to_the_container_not_to_the_runtime(box: Box, session: Callable[[list[str]], Session]) -> None:
+def test_ctrl_c_goes_to_the_container_not_to_the_runtime(box: Box, session: Callable[..., Session]) -> None:
     on_terminal(box, "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; done")
     one = session(box.cli.argv("run", "--bundle", box.bundle, box.id))
     one.terminal.expect(b"ready")
@@ -191,7 +200,7 @@ def test_ctrl_c_goes_to_the_container_not_to_the_runtime(box: Box, session: Call
     assert one.wait() == 5
 
 
-def test_much_output_comes_whole(box: Box, session: Callable[[list[str]], Session]) -> None:
+def test_much_output_comes_whole(box: Box, session: Callable[..., Session]) -> None:
     on_terminal(box, "seq 1 30000; echo; echo end")
     one = session(box.cli.argv("run", "--bundle", box.bundle, box.id))
     seen = one.terminal.expect(b"\nend\r\n", seconds=30)
@@ -207,7 +216,7 @@ def test_run_with_a_terminal_and_a_stdin_that_is_none(box: Box, text: str) -> No
     assert "/dev/pts/0\n" in done.stdout and re.search(r"from a file\n+done\n$", done.stdout)
 
 
-def test_exec_in_the_foreground_with_a_terminal(box: Box, session: Callable[[list[str]], Session]) -> None:
+def test_exec_in_the_foreground_with_a_terminal(box: Box, session: Callable[..., Session]) -> None:
     box.up()
     one = session(box.cli.argv("exec", "--tty", box.id, "sh", "-c", "stty size; tty; read a; echo $a; exit 17"))
     one.terminal.expect(b"31 97")

@@ -44,6 +44,7 @@ EXCEPTIONS = {
 BANNED = {
     *("re", "enum", "typing", "dataclasses", "argparse", "collections", "json", "subprocess", "socket", "jsonschema", "logging"),
     *("pathlib", "shutil", "tempfile", "contextlib", "functools", "datetime", "inspect", "random", "hashlib", "site", "cffi"),
+    "_socket",
 }
 
 
