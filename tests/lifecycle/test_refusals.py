@@ -189,6 +189,13 @@ BAD: dict[str, tuple[Callable[[Config], None], str, str]] = {
         put("linux.seccomp", profile(names=["write"], action="SCMP_ACT_NOTIFY", listenerPath="/x")), "syscalls[0].names", "write",
     ),
     "seccomp-notify-default": (put("linux.seccomp", {"defaultAction": "SCMP_ACT_NOTIFY"}), "seccomp.defaultAction", "default"),
+    "rdma-nothing": (put("linux.resources.rdma", {"mlx5_0": {}}), "linux.resources.rdma.mlx5_0", "hcaHandles"),
+    "time-offsets-range": (
+        both(namespace("time"), put("linux.timeOffsets", {"monotonic": {"secs": 1 << 62}})), "linux.timeOffsets", "out of range",
+    ),
+    "time-offsets-past": (
+        both(namespace("time"), put("linux.timeOffsets", {"boottime": {"secs": -(1 << 40)}})), "linux.timeOffsets", "of range",
+    ),
     "intel-rdt": (put("linux.intelRdt", {"closID": "../x"}), "linux.intelRdt.closID", "cannot name a class"),
     "intel-rdt-line": (put("linux.intelRdt", {"schemata": ["a\nb"]}), "linux.intelRdt.schemata[0]", "is not one line"),
     "net-devices": (put("linux.netDevices", {"no-such-device": {}}), "linux.netDevices", "there is no such network device"),

@@ -290,6 +290,12 @@ BAD: dict[str, tuple[Change, str, str]] = {
     "cgroups-path-newline": ({"linux.cgroupsPath": "/a\nb"}, "linux.cgroupsPath", "must not contain a newline"),
     "cgroups-path-nul": ({"linux.cgroupsPath": "/a\0b"}, "linux.cgroupsPath", NUL),
     "swap": ({"linux.resources": {"memory": {"limit": 5, "swap": 4}}}, "linux.resources.memory.swap", "less than the memory"),
+    "rdma-nothing": ({"linux.resources": {"rdma": {"mlx5_0": {}}}}, "linux.resources.rdma.mlx5_0", "hcaObjects or both"),
+    "rdma-null": (
+        {"linux.resources": {"rdma": {"a": {"hcaHandles": 0}, "b-1": {"hcaObjects": None}}}},
+        'linux.resources.rdma["b-1"]',
+        "needs hcaHandles",
+    ),
     "swappiness": ({"linux.resources": {"memory": {"swappiness": 101}}}, "linux.resources.memory.swappiness", "0..100"),
     "burst": ({"linux.resources": {"cpu": {"quota": 4, "burst": 5}}}, "linux.resources.cpu.burst", "above the quota"),
     "hook-relative": (hook(path="true"), "hooks.createRuntime[1].path", "absolute path"),

@@ -218,6 +218,9 @@ def resource_rules(faults: Faults, resources: dict[str, Any], at: str = "linux.r
         faults.append((at + "memory.swap", f"memory and swap together, {swap}, are less than the memory limit, {limit}"))
     if (memory.get("swappiness") or 0) > 100:
         faults.append((at + "memory.swappiness", f"must be in 0..100, is {memory['swappiness']}"))
+    for device, limits in (resources.get("rdma") or {}).items():
+        if limits.get("hcaHandles") is None and limits.get("hcaObjects") is None:
+            faults.append((member(at + "rdma", device), "needs hcaHandles, hcaObjects or both"))
     cpu = resources.get("cpu") or {}
     burst, quota = cpu.get("burst") or 0, cpu.get("quota") or 0
     if 0 < quota < burst:
