@@ -19,6 +19,15 @@ from typing import Any
 
 import pytest
 
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:  # where only the life cycle is tested
+    pass
+else:
+    # How long an example takes says how busy the machine is.
+    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
+
 TESTS = Path(__file__).resolve().parent
 PROJECT = TESTS.parent
 TAG = f"pyrunc-test-{os.getpid()}"
