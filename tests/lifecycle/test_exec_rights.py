@@ -44,3 +44,35 @@ def test_in_a_user_namespace_the_terminal_is_the_users(box: Box) -> None:
         done = box.exec("--tty", "--user", user, box.id, "sh", "-c", show, check=True)
         assert done.stdout.split() == [user, "opened"]
     box.down()
+
+
+def test_added_capabilities_are_never_inheritable(box: Box) -> None:
+    """CVE-2022-29162: an inheritable set lets a program with file capabilities gain them, whoever executes it."""
+    pid = box.up()
+    before = dict(zip(CAPS, status_of(pid, *CAPS), strict=True))
+    shown = box.ex("cat /proc/self/status", "--cap", "CAP_SYS_PTRACE", "--cap", "CAP_SYSLOG")
+    after = dict(line.split(":\t") for line in shown.splitlines() if line.startswith("Cap"))
+    more = 1 << 19 | 1 << 34
+    assert int(before["CapInh"], 16) == 0 and int(before["CapPrm"], 16) & more == 0
+    assert (after["CapInh"], after["CapAmb"]) == (before["CapInh"], before["CapAmb"])
+    for name in ("CapPrm", "CapEff", "CapBnd"):
+        assert int(after[name], 16) == int(before[name], 16) | more
+    box.down()
+
+
+NOT_USERS = [
+    *("root", "0:", ":0", "1000:root", "root:0", "+1", "-1", "-0", " 1", "1 ", "1\n", "0x10", "1e3", "1_000", "1.0"),
+    *("4294967296", "99999999999999999999", "1:2:3", "1000:1000:0", "1,2", "1/2", "\u0661", "1000:-1", "1000: 5"),
+]
+
+
+def test_a_user_is_a_number_or_nothing_is_executed(box: Box) -> None:
+    """CVE-2026-30892 of crun, whose looser reading made another user of one, root at the worst."""
+    box.writable().up()
+    for user in NOT_USERS:
+        done = box.exec("--user", user, box.id, "touch", "/executed")
+        assert done.returncode == 255 and done.stderr.count("\n") == 1, user
+    assert not (box.rootfs / "executed").exists()
+    for user, uid, gid in (("1", "1", "0"), ("1000:50", "1000", "50"), ("007:010", "7", "10"), ("4294967294", "4294967294", "0")):
+        assert box.ex("id -u; id -g", "--user", user).split() == [uid, gid], user
+    box.down()

@@ -159,6 +159,25 @@ def test_an_oom_score_is_written_to_the_real_procfs(box: Box, outside: Path) -> 
     box.down()
 
 
+def test_a_label_is_not_written_where_the_container_says(box: Box, outside: Path) -> None:
+    """CVE-2025-52881, CVE-2019-16884: with a file in place of the attribute the process would run unconfined, and nobody know."""
+    box.unmount("/proc")
+    box.linux.update(maskedPaths=[], readonlyPaths=[])
+    for name in ("exec", "apparmor/exec"):
+        attribute = box.rootfs / "proc/self/attr" / name
+        attribute.parent.mkdir(parents=True, exist_ok=True)
+        replace(attribute, outside / "file")
+    before = (outside / "file").read_bytes()
+    box.process["apparmorProfile"] = "no-such-profile"
+    assert "`/proc/self/attr/" in box.refused()
+    del box.process["apparmorProfile"]
+    box.up()
+    done = box.exec("--apparmor", "no-such-profile", box.id, "true", check=255)
+    assert "`/proc/self/attr/" in done.stderr
+    box.down()
+    assert (outside / "file").read_bytes() == before
+
+
 # Rule 4: /dev/null, ptmx and the pty are believed for what they are.
 
 
