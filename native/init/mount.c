@@ -8,10 +8,29 @@
 #include <linux/magic.h>
 #include <linux/mount.h>
 
+/* What of the flags of a mount may be locked (mount_namespaces(7)), as statfs(2) tells them. */
+static void flag_names(int fd, char *text, size_t size) {
+    static const struct {
+        long flag;
+        const char *name;
+    } names[] = {{1, " ro"}, {2, " nosuid"}, {4, " nodev"}, {8, " noexec"}, {1024, " noatime"}, {2048, " nodiratime"}};
+    struct statfs fs = {0};
+    size_t at = 0;
+    sys(__NR_fstatfs, fd, &fs);
+    text_add(text, size, &at, "(the mount is");
+    for (size_t i = 0; i < COUNT(names); i++)
+        if (fs.f_flags & names[i].flag)
+            text_add(text, size, &at, names[i].name);
+    text_add(text, size, &at, ")");
+}
+
 int mount_attributes(int fd, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive) {
     struct mount_attr attr = {.attr_set = set, .attr_clr = clear, .propagation = propagation};
+    char detail[80] = "";
     long r = sys(__NR_mount_setattr, fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof attr);
-    return r < 0 ? fail(propagation ? AT_SETPROPAGATION : AT_ATTRIBUTES, r, NULL) : 0;
+    if (r == -EPERM && !propagation)
+        flag_names(fd, detail, sizeof detail);
+    return r < 0 ? fail(propagation ? AT_SETPROPAGATION : AT_ATTRIBUTES, r, detail) : 0;
 }
 
 /* The list is bytes, first one first: bits 0-3 are MS_UNBINDABLE..MS_SHARED >> 17, bit 4 means with everything below. */
@@ -144,6 +163,13 @@ static int take_over(int tree, int target, uint64_t mode) {
     return mode & MODE_COPYUP ? copy_up(target, tree) : 0;
 }
 
+static bool exists(const char *path) {
+    int fd = path_in_root(path, O_PATH, 0);
+    bool found = fd >= 0;
+    fd_close(&fd);
+    return found;
+}
+
 /* Nothing to see and nowhere to write. */
 static int empty_tree(const char *options, size_t length) {
     static const char usual[] = "nr_blocks=1\0nr_inodes=1\0mode=755";
@@ -177,10 +203,13 @@ static int file_system(const struct plan_op *op) {
 /* s: type, destination, options, what is bound where the kernel refuses ("" for an empty directory); v: attributes,
  * propagation, mode and slot, attributes of what is bound instead, with all below */
 EXECUTOR(MOUNT) {
-    int result = -1, tree = -1, target = path_target(op_text(op, 1), TARGET_DIR, op->v[2] & MODE_REALDIR);
+    uint64_t mode = op->v[2];
+    if (mode & MODE_DIRMODE && !exists(op_text(op, 1))) /* one that is made for it has no mode to be kept */
+        mode &= ~(uint64_t)MODE_DIRMODE;
+    int result = -1, tree = -1, target = path_target(op_text(op, 1), TARGET_DIR, mode & MODE_REALDIR);
     if (target >= 0)
         tree = file_system(op);
-    if (tree >= 0 && take_over(tree, target, op->v[2]) == 0 && mount_attach(tree, target, op->v[2]) == 0)
+    if (tree >= 0 && take_over(tree, target, mode) == 0 && mount_attach(tree, target, mode) == 0)
         result = mount_propagation(tree, op->v[1]);
     fd_close(&tree);
     fd_close(&target);

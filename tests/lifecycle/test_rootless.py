@@ -209,6 +209,28 @@ def test_what_a_rootless_container_cannot_have(user: User) -> None:
     assert "a rootless container needs a user namespace" in user.refused()
 
 
+@pytest.fixture
+def locked(session_dir: Path, container_id: str) -> Iterator[Path]:
+    """A mount that its owner has made nosuid, nodev and noexec."""
+    path = session_dir / f"locked-{container_id}"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nosuid,nodev,noexec,mode=755", "locked", path], check=True)
+    yield path
+    subprocess.run(["umount", path], check=True)
+    path.rmdir()
+
+
+def test_locked_flags_of_a_source_stay(user: User, locked: Path) -> None:
+    """They are kept when others are asked for, and to take one away is an error."""
+    bind = {"destination": "/tmp", "source": str(locked), "options": ["bind", "ro", "rnosymfollow"]}
+    user.config["mounts"].append(bind)
+    options = mountinfo(user.sh("cat /proc/self/mountinfo"))["/tmp"]["options"]
+    assert {"ro", "nosuid", "nodev", "noexec", "nosymfollow"} <= options
+    bind["options"] = ["bind", "exec"]
+    said = user.refused()
+    assert "set mount attributes (the mount is nosuid nodev noexec): operation not permitted" in said and "(locked, " in said
+
+
 def test_a_path_of_cgroups_that_may_not_be_made(user: User) -> None:
     user.linux["cgroupsPath"] = f"/{user.id}"
     said = user.refused()
@@ -304,6 +326,34 @@ def test_no_user_namespaces_left(user: User) -> None:
     done = subprocess.run([*command[:at], *words, *command[at:]], capture_output=True, text=True)
     assert done.returncode == 1
     assert "create namespaces: no space left on device" in done.stderr and "user.max_user_namespaces, which is 0" in done.stderr
+
+
+# --- cgroup2 that a user namespace does not own ------------------------------------------------------------------------------
+
+
+def with_cgroup2_alone(argv: list[str]) -> list[str]:
+    """The command in a mount namespace in which cgroup2 is all that there is of cgroups, whatever the host has."""
+    script = "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$@\""
+    return ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "sh", *argv]
+
+
+def test_a_cgroup2_of_nobodys_is_not_to_be_seen(user: User) -> None:
+    """The user may make no cgroup and the container has no cgroup namespace: the host's must not show (CVE-2023-25809)."""
+    user.linux["namespaces"] = [entry for entry in user.linux["namespaces"] if entry["type"] != "cgroup"]
+    user.write("sh", "-ec", "ls /sys/fs/cgroup | wc -l; (>/sys/fs/cgroup/x) 2>&1 | cut -d: -f3")
+    done = subprocess.run(with_cgroup2_alone(user.argv("run", "--bundle", user.bundle, user.id)), capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["0", " Read-only file system"], done
+
+
+def test_a_cgroup2_without_a_namespace_of_it_is_the_containers_own(box: Box) -> None:
+    box.map_ids()
+    box.share("cgroup")
+    box.linux["resources"] = {}
+    box.mounted("/sys/fs/cgroup")["options"].remove("ro")
+    box.args("sh", "-ec", "cat /sys/fs/cgroup/cgroup.procs | head -1; grep -c ' /sys/fs/cgroup .*cgroup2' /proc/self/mountinfo")
+    argv = with_cgroup2_alone(box.cli.argv("run", "--bundle", box.bundle, box.id))
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.stdout.split() == ["1", "1"], done
 
 
 # --- inside a container of ours ----------------------------------------------------------------------------------------------
