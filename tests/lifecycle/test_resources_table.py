@@ -13,9 +13,9 @@ SPECIFICATION = {"memory", "cpu", "pids", "blockIO", "hugepageLimits", "network"
 
 
 def same(measured: str, documented: str) -> bool:
-    """A kernel that lacks a file, or a scheduler that takes no weights, is no fault of the page's."""
-    of_the_kernel = (ABSENT, "operation not supported")
-    return measured == documented or any(words in cell for words in of_the_kernel for cell in (measured, documented))
+    """A kernel that lacks a file, a scheduler that takes no weights and what is not mounted are no fault of the page's."""
+    of_the_host = (ABSENT, "operation not supported", "no hierarchy with the controller")
+    return measured == documented or any(words in cell for words in of_the_host for cell in (measured, documented))
 
 
 def test_the_page_has_every_row() -> None:
