@@ -38,11 +38,11 @@ def find_criu() -> str:
     return find()
 
 
-def capable(ctx_rootless: bool | None) -> Criu:
+def capable(rootless: bool | None) -> Criu:
     """A criu that is new enough. Raises UnsupportedError, without criu and without the host's root."""
     from pyrunc.kernel.host import in_user_namespace
 
-    if os.geteuid() != 0 or ctx_rootless or in_user_namespace():
+    if os.geteuid() != 0 or rootless or in_user_namespace():
         raise UnsupportedError("checkpoint and restore need the host's root: CRIU cannot do it for rootless containers")
     criu = Criu(find_criu())
     criu.require()
