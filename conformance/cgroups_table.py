@@ -180,7 +180,7 @@ def files(paths: dict[str, str], names: list[str]) -> Iterator[str]:
     for name in names:
         directory = paths.get("", "") if "" in paths and len(paths) == 1 else paths.get(name.partition(".")[0], "")
         if directory and name == "(BPF)":
-            yield f"{programs(directory)} BPF program"
+            yield f"BPF programs {programs(directory)}"
         elif directory and Path(directory, name).exists():
             try:
                 text = Path(directory, name).read_text().strip()

@@ -134,6 +134,10 @@ RULES: list[list[dict[str, Any]]] = [
     [{"allow": False, "access": "rwm"}, {"allow": True, "type": "b", "major": MAJOR, "access": "rw"}],
     [{"allow": True, "access": "rwm"}, {"allow": False, "type": "c", "major": 1, "minor": 11, "access": "rwm"}],
 ]
+EXPLAINED = {
+    "crun": {"c 10 200": "net/tun is among the defaults of runc and of us, not of this crun"},
+    "runc": {"c 1 11": "the default that any node may be made comes last; in runc's lists it lifts no exception"},
+}
 NODES = ("c 1 3", "c 1 11", "c 10 200", "c 10 232", "c 5 2", f"b {MAJOR} {MINOR}", "b 7 0")
 TRIES = """
 for node in "$@"; do
@@ -158,5 +162,8 @@ def test_the_same_devices(
     made.config["process"]["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), rights)
     made.write()
     told = {name: call(name, "run", "-b", str(made), container_id, stdout=subprocess.PIPE, check=True).stdout for name in peers}
-    assert told["pyrunc"].startswith("c 1 3 mrw\n")
-    assert len(set(told.values())) == 1, told
+    ours = set(told.pop("pyrunc").splitlines())
+    assert "c 1 3 mrw" in ours and len(ours) >= 6
+    for name, text in told.items():
+        different = {line.rpartition(" ")[0] for line in ours ^ set(text.splitlines())}
+        assert different <= EXPLAINED[name].keys(), (name, ours, text)
