@@ -13,6 +13,7 @@ from ..kernel import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 AT = "linux.intelRdt"
@@ -103,6 +104,12 @@ class Group:
     def _set(self, lines: list[str]) -> None:
         if lines:
             write(f"{self.path}/schemata", "".join(line + "\n" for line in lines), self.path)
+
+    def as_it_is(self) -> Callable[[], None]:
+        """What puts the schemata of now in force again. Raises CgroupError, now and when it is called."""
+        path = f"{self.path}/schemata"
+        text = read(path)
+        return lambda: write(path, text, self.path)
 
     def remove(self) -> None:
         """What was made for this container alone; that it is gone already is well. Raises CgroupError."""

@@ -51,7 +51,8 @@ def execute(ctx: Context, given: Given) -> int:
     from pyrunc.runtime.update import update
 
     source = given.text("resources")
-    update(ctx, given.args[0], {} if source else resources(given), source, rdt={name: given.text(name) for name in RDT})
+    l3, bandwidth = (given.text(name) for name in RDT)
+    update(ctx, given.args[0], {} if source else resources(given), source, l3=l3, bandwidth=bandwidth)
     return 0
 
 

@@ -31,7 +31,7 @@ def stats(ctx: Context, id: str) -> Event:
     """The event that tells what the container uses now. Raises ContainerMissing, WrongStatus, UnsupportedError, CgroupError."""
     container, manager = _open(ctx, id)
     container.close()
-    return _stats(id, manager)
+    return _stats(container, manager)
 
 
 def events(ctx: Context, id: str, interval: float) -> Iterator[Event]:
@@ -93,11 +93,18 @@ def _watch(ctx: Context, container: Container, manager: Manager, pidfd: int, int
                 return
             if time.monotonic() >= tick:
                 tick = max(tick + interval, time.monotonic())
-                yield _stats(id, manager)
+                yield _stats(container, manager)
     finally:
         if oom:
             oom.close()
 
 
-def _stats(id: str, manager: Manager) -> Event:
-    return {"type": "stats", "id": id, "data": manager.stats()}
+def _stats(container: Container, manager: Manager) -> Event:
+    data = manager.stats()
+    if container.record.rdt:
+        from pyrunc.cgroups.resctrl import Group
+        from pyrunc.cgroups.stats_rdt import stats
+
+        if group := Group.of(container.record.rdt):
+            data["intel_rdt"] = stats(group.path, group.monitor)
+    return {"type": "stats", "id": container.id, "data": data}

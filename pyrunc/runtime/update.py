@@ -17,28 +17,32 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrunc.cgroups.resctrl import Group
     from pyrunc.log import Context
+    from pyrunc.state.record import Record
     from pyrunc.state.store import Container
 
 RESOURCES = "resources.json"
 """In the container's directory, once it was updated: ``linux.resources`` in force, of which config.json's were the first."""
 
 
-def update(ctx: Context, id: str, request: dict[str, Any], source: str | None = None, *, rdt: dict[str, str | None]) -> None:
-    """Put the resources of `request`, or of the file `source` (``-`` is standard input), in force; all of them or none.
+def update(
+    ctx: Context, id: str, request: dict[str, Any], source: str | None = None, *,
+    l3: str | None = None, bandwidth: str | None = None,
+) -> None:  # fmt: skip
+    """Put the resources of `request`, or of the file `source` (``-`` is standard input), in force, and the schemata of Intel
+    RDT if they are given; all of it or nothing.
 
-    What they do not name stays as it is. `rdt` are the options that ask for Intel RDT. Raises ContainerMissing, WrongStatus
-    ("container not running"), ConfigError, UnsupportedError, CgroupError.
+    What is not named stays as it is. Raises ContainerMissing, WrongStatus ("container not running"), ConfigError,
+    UnsupportedError, CgroupError.
     """
-    for option, schema in rdt.items():
-        if schema is not None:
-            raise UnsupportedError(f"--{option}: Intel RDT is not supported by this version of pyrunc")
     change = check_resources(request, "update") if source is None else _from_file(source)
     warn_of_obsolete(ctx, change.get("memory") or {})
     container = Store(ctx.root).open(id, lock=True)
     try:
         manager = reopen(container.record.cgroup)
         require_signalable(status(container.record, container.fd, manager.frozen))
+        group = _class_of_service(container.record) if l3 or bandwidth else None
         saved = _in_force(container)
         faults: list[tuple[str, str]] = []
         resource_rules(faults, effective(saved, change))
@@ -46,12 +50,24 @@ def update(ctx: Context, id: str, request: dict[str, Any], source: str | None = 
             raise ConfigError(faults)
         journal = manager.update(change, saved)
         try:
+            if group:
+                journal.add(f"{group.path}/schemata", group.as_it_is())
+                group.change(l3, bandwidth)
             write_atomic(container.fd, RESOURCES, json.dumps(merged(saved, change)).encode("ascii"))
         except BaseException:
             journal.undo()
             raise
     finally:
         container.close()
+
+
+def _class_of_service(record: Record) -> Group:
+    from pyrunc.cgroups.resctrl import Group
+
+    group = Group.of(record.rdt)
+    if group is None:
+        raise UnsupportedError("the container has no class of service that could be changed: its config has no linux.intelRdt")
+    return group
 
 
 def warn_of_obsolete(ctx: Context, memory: dict[str, Any]) -> None:

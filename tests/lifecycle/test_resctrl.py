@@ -11,7 +11,8 @@ import pytest
 
 from tests import fake_resctrl
 from tests.conftest import PROJECT, Cli
-from tests.lifecycle.box import Box
+from tests.lifecycle.box import Box, one_line
+from tests.lifecycle.limits import read
 
 
 class OnFake(Cli):
@@ -53,6 +54,32 @@ def test_a_create_that_fails_leaves_no_class(box: Box, top: Path) -> None:
     assert "executable file not found" in box.refused()
     box.linux["intelRdt"] = {"closID": "gold"}
     assert "linux.intelRdt.closID" in box.refused()
+
+
+def test_update_and_events(box: Box, top: Path) -> None:
+    box.linux["intelRdt"] = {"l3CacheSchema": "L3:0=7"}
+    box.linux["resources"]["pids"] = {"limit": 50}
+    box.up()
+    schemata = top / box.id / "schemata"
+    box.cli("update", "--l3-cache-schema", "L3:0=f", "--pids-limit", "40", box.id, check=True)
+    assert schemata.read_text() == "L3:0=f\n" and read(box, "pids") == ("40",)
+    (top / "info/L3").mkdir()
+    (top / "info/L3/cbm_mask").write_text("fff\n")
+    told = json.loads(box.cli("events", "--stats", box.id, check=True).stdout)["data"]["intel_rdt"]
+    root = "L3:0=fff;1=fff"
+    assert told == {"l3_cache_info": {"cbm_mask": "fff"}, "l3_cache_schema_root": root, "l3_cache_schema": "L3:0=f"}
+    schemata.unlink()
+    schemata.mkdir()  # so that it cannot be written
+    message = one_line(box.cli("update", "--mem-bw-schema", "MB:0=20", "--pids-limit", "30", box.id, check=1))
+    assert message.startswith("linux.intelRdt: ") and message.endswith(": is a directory") and read(box, "pids") == ("40",)
+    box.down()
+
+
+def test_no_class_of_service_to_update(box: Box) -> None:
+    box.create()
+    message = one_line(box.cli("update", "--mem-bw-schema", "MB:0=20", box.id, check=1))
+    assert message.startswith("the container has no class of service that could be changed")
+    box.down()
 
 
 @pytest.mark.skipif("resctrl" in Path("/proc/mounts").read_text(), reason="this machine has resctrl mounted")

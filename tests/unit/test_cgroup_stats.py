@@ -11,6 +11,7 @@ import pytest
 from pyrunc.cgroups import reopen
 from pyrunc.cgroups.oom import Counter
 from pyrunc.cgroups.stats import NO_LIMIT, numbers, pressure
+from pyrunc.cgroups.stats_rdt import stats as rdt_stats
 from pyrunc.cgroups.stats_v1 import stats as v1_stats
 from pyrunc.cgroups.stats_v2 import stats as v2_stats
 from pyrunc.cli.emit import json_text
@@ -171,3 +172,27 @@ def test_durations(text: str, expected: float | None) -> None:
 @pytest.mark.parametrize("value", [0.0, 1.5, 100.0, 0.01, -3.25])
 def test_fractions_in_json(value: float) -> None:
     assert json.loads(json_text({"x": [value]})) == {"x": [value]} and ".0" not in json_text(value).replace(".01", "")
+
+
+def test_classes_of_service(tmp_path: Path) -> None:
+    for name in ("info/L3", "info/MB", "info/L3_MON", "one/mon_data/mon_L3_00", "one/mon_groups/m/mon_data/mon_L3_01"):
+        (tmp_path / name).mkdir(parents=True)
+    fill(tmp_path / "info/L3", {"cbm_mask": "fffff\n", "min_cbm_bits": "1\n", "num_closids": "16\n"})
+    fill(tmp_path / "info/MB", {"bandwidth_gran": "10\n", "delay_linear": "1\n", "min_bandwidth": "10\n", "num_closids": "8\n"})
+    fill(tmp_path / "info/L3_MON", {"mon_features": "llc_occupancy\nmbm_total_bytes\nmbm_local_bytes\n"})
+    fill(tmp_path, {"schemata": "    MB:0=100\n    L3:0=fffff\n"})
+    fill(tmp_path / "one", {"schemata": "    MB:0=20\n    L3:0=f\n"})
+    fill(tmp_path / "one/mon_data/mon_L3_00", {"llc_occupancy": "5\n", "mbm_total_bytes": "7\n", "mbm_local_bytes": "0\n"})
+    fill(tmp_path / "one/mon_groups/m/mon_data/mon_L3_01", {"llc_occupancy": "1\n"})
+    found = rdt_stats(f"{tmp_path}/one", "")
+    assert found == {
+        "l3_cache_info": {"cbm_mask": "fffff", "min_cbm_bits": 1, "num_closids": 16},
+        "l3_cache_schema_root": "L3:0=fffff", "l3_cache_schema": "L3:0=f",
+        "mem_bw_info": {"bandwidth_gran": 10, "delay_linear": 1, "min_bandwidth": 10, "num_closids": 8},
+        "mem_bw_schema_root": "MB:0=100", "mem_bw_schema": "MB:0=20",
+        "mbm_stats": [{"mbm_total_bytes": 7}], "cmt_stats": [{"llc_occupancy": 5}],
+    }  # fmt: skip
+    assert list(found)[:3] == ["l3_cache_info", "l3_cache_schema_root", "l3_cache_schema"]
+    assert rdt_stats(f"{tmp_path}/one", f"{tmp_path}/one/mon_groups/m")["cmt_stats"] == [{"llc_occupancy": 1}]
+    assert rdt_stats(str(tmp_path), "")["l3_cache_schema"] == "L3:0=fffff"
+    assert rdt_stats("/nonexistent/one", "") == {}
