@@ -32,20 +32,27 @@ for place in "$@"; do
     mkdir -p "/run/upper$place" "/run/work$place"
     mount -t overlay -o "lowerdir=$place,upperdir=/run/upper$place,workdir=/run/work$place" overlay "$place"
 done
+mkdir -p /var/lib/containers
+mount -t tmpfs storage /var/lib/containers # no overlay of podman's can lie on one of ours
 """
 SYSTEMCTL = """#!/bin/sh
-# What `systemctl restart NAME` does, for a daemon that listens at /run/NAME/NAME.sock.
+# What `systemctl restart NAME` does for these daemons.
 set -e
 [ "$1" = restart ]
-if [ -e "/run/$2.pid" ]; then
-    kill "$(cat "/run/$2.pid")"
-    while kill -0 "$(cat "/run/$2.pid")" 2>/dev/null; do sleep 0.1; done
-    rm -f "/run/$2/$2.sock"
+case $2 in
+containerd) daemon=containerd socket=/run/containerd/containerd.sock ;;
+docker) daemon=dockerd socket=/run/docker.sock ;;
+esac
+pid=/run/by-hand-$2.pid log=/run/by-hand-$2.log
+if [ -e "$pid" ]; then
+    kill "$(cat "$pid")"
+    while kill -0 "$(cat "$pid")" 2>/dev/null; do sleep 0.1; done
+    rm -f "$socket"
 fi
-setsid "$2" >>"/run/$2.log" 2>&1 </dev/null &
-echo $! >"/run/$2.pid"
-while ! [ -S "/run/$2/$2.sock" ]; do
-    kill -0 "$(cat "/run/$2.pid")" || { cat "/run/$2.log" >&2; exit 1; }
+setsid "$daemon" >>"$log" 2>&1 </dev/null &
+echo $! >"$pid"
+while ! [ -S "$socket" ]; do
+    kill -0 "$(cat "$pid")" || { cat "$log" >&2; exit 1; }
     sleep 0.1
 done
 """

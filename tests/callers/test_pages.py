@@ -16,7 +16,12 @@ from tests.conftest import TAG
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = sorted((PROJECT / "docs/callers").glob("*.md"))
-NEEDS = {"containerd.md": ("containerd", "ctr", "busybox"), "kubernetes.md": ("containerd", "ctr", "busybox")}
+NEEDS = {
+    "containerd.md": ("containerd", "ctr", "busybox"),
+    "docker.md": ("/usr/bin/docker", "dockerd", "containerd", "iptables", "busybox"),
+    "kubernetes.md": ("containerd", "ctr", "busybox"),
+    "podman.md": ("podman", "conmon", "busybox"),
+}
 
 
 @pytest.mark.needs_root
