@@ -43,10 +43,10 @@ def unit_of(cgroups_path: str, container_id: str, *, user: bool) -> Unit:
         raise ConfigError([(AT, f"{wanted}, got {dumps(cgroups_path)} instead")])
     slice, prefix, name = parts
     slice = slice or ("user" if user else "system") + SLICE
-    above = expand_slice(_valid(slice))
+    above = expand_slice(slice)
     if name.endswith(SLICE):
         # systemd finds a slice's place by its name alone.
-        return Unit(name, slice, expand_slice(_valid(name)))
+        return Unit(name, slice, expand_slice(name))
     scope = _valid(f"{prefix}-{name}.scope")
     return Unit(scope, slice, above.rstrip("/") + "/" + scope)
 
@@ -57,14 +57,13 @@ def expand_slice(slice: str) -> str:
     if stem == "-" and slice != stem:
         return "/"
     parts = stem.split("-")
-    if stem == slice or "" in parts:
+    if stem == slice or "/" in slice or "" in parts:
         raise ConfigError([(AT, f"invalid slice name: {slice}")])
+    _valid(slice)
     return "".join(f"/{'-'.join(parts[: end + 1])}{SLICE}" for end in range(len(parts)))
 
 
 def _valid(name: str) -> str:
-    if "/" in name and name.endswith(SLICE):
-        raise ConfigError([(AT, f"invalid slice name: {name}")])
     if not _LETTERS.issuperset(name) or len(os.fsencode(name)) > _LONGEST:
         allowed = f"at most {_LONGEST} of A-Z a-z 0-9 : _ . \\ @ -"
         raise ConfigError([(AT, f"{dumps(name)} cannot be a systemd unit's name: {allowed}")])
