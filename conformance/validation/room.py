@@ -113,8 +113,8 @@ def _kind(top: Path) -> str:
 
 
 def _mount(controller: str, place: Path) -> bool:
-    """Whether it was not mounted before and is now."""
-    if (CGROUPS / controller).exists():
+    """Whether it was not mounted before and is now; a v2 host keeps its controllers."""
+    if (CGROUPS / controller).exists() or (CGROUPS / "cgroup.procs").exists():
         return False
     place.mkdir()
     done = subprocess.run(["mount", "-t", "cgroup", "-o", controller, "cgroup", place], stderr=subprocess.DEVNULL)
