@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mappable import needs_linux, needs_mappable
 from tests.native.plan_harness import BELOW, NEWNS, NEWPID, NEWUSER, NODEV, RDONLY, SLAVE, Outcome, c, op, prelude, sh, tmpfs
 
 pytestmark = pytest.mark.needs_root
@@ -74,6 +75,7 @@ def test_the_root_must_be_a_directory_and_no_link(go: Go, rootfs: Path) -> None:
 
 
 def test_mapped_ids(go: Go, rootfs: Path) -> None:
+    needs_mappable(rootfs)
     (rootfs / "data").mkdir()
     (rootfs / "data/five").touch()
     os.chown(rootfs / "data/five", 5, 6)
@@ -84,6 +86,7 @@ def test_mapped_ids(go: Go, rootfs: Path) -> None:
 
 
 def test_a_new_file_system_with_mapped_ids(go: Go, rootfs: Path) -> None:
+    needs_linux((6, 3), "an ID-mapped tmpfs")
     maps = op("MAKE_USERNS", "0 1000 10\n", "0 2000 10\n", v=[USERNS])
     made = op("NEW_TREE", "tmpfs", ["source=t", "uid=3", "mode=711"], v=[HELD, NODEV, USERNS, 1000, 2000])
     mount = op("MOUNT", "tmpfs", "/x", ["source=t"], v=[0, 0, HELD << c.PLAN_MODE_SLOT])

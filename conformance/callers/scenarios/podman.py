@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 
 from conformance.callers.engines import Podman
 from conformance.callers.material import IMAGE
@@ -71,23 +72,25 @@ def no_cgroups(engine: Podman) -> None:
 
 @podman
 def user_namespace(engine: Podman) -> None:
-    """run --uidmap: podman's own files lie where the mapped root may not go; a volume with mapped ids"""
+    """run --uidmap: podman's own files lie where the mapped root may not go; a volume with mapped ids, where there can be one"""
     maps = [word for kind in ("uid", "gid") for word in (f"--{kind}map", "0:200000:65536")]
     volume, rootfs = engine.work / "mapped-volume", engine.work / "mapped"
     volume.mkdir()
     (volume / "file").write_text("mapped")
     os.chown(volume / "file", 1000, 1000)
+    kind = subprocess.run(["stat", "-f", "-c", "%T", volume], capture_output=True, text=True, check=True).stdout.strip()
+    option, owner = (":idmap", 1000) if kind in ("ext2/ext3", "xfs", "btrfs") else ("", 65534)
     shutil.copytree(engine.rootfs, rootfs, symlinks=True)
     for directory, _, _ in os.walk(rootfs):
         os.chown(directory, 200000, 200000)  # as podman does with an image, so that mount points can be made
     script = "cat /proc/self/uid_map /v/file; stat -c %u:%g /v/file"
     try:
-        where = ["-v", f"{volume}:/v:idmap", *engine.COMMON, "--rootfs", rootfs]
+        where = ["-v", f"{volume}:/v{option}", *engine.COMMON, "--rootfs", rootfs]
         done = engine("run", "--rm", *maps, *where, "sh", "-ec", script)
     finally:
         shutil.rmtree(volume)
         shutil.rmtree(rootfs)
-    assert done.out.split() == ["0", "200000", "65536", "mapped1000:1000"], done
+    assert done.out.split() == ["0", "200000", "65536", f"mapped{owner}:{owner}"], done
 
 
 @podman
