@@ -87,10 +87,11 @@ def test_the_same_files(bundle: Callable[..., Any], container_id: str, session_d
         recorded = json.loads((root / container_id / "state.json").read_text())["cgroup_paths"]
         theirs = files_of(recorded)
         subprocess.run([*call, "delete", "-f", container_id], check=True, **quiet)
-        assert manager.paths == recorded
+        # This runc does not know the newest controller, where that is mounted, and leaves it to the caller's cgroup.
+        assert {name: path for name, path in manager.paths.items() if name != "misc"} == recorded
         manager.create()
         manager.apply(resources)
-        ours = files_of(manager.paths)
+        ours = files_of({name: manager.paths[name] for name in recorded})
     finally:
         subprocess.run([*call, "delete", "-f", container_id], stderr=subprocess.DEVNULL, **quiet)
         manager.destroy()
