@@ -27,6 +27,8 @@ def mount():
     return subprocess.run(["mount", "-t", "cgroup", "-o", new, "cgroup", mounted], stderr=subprocess.DEVNULL).returncode == 0
 
 def given_back():
+    if options.startswith("name="):
+        return f":{options}:" not in open("/proc/self/cgroup").read()
     lines = [line.split() for line in open("/proc/cgroups")]
     return all(line[1] == "0" for line in lines if line[0] in options.split(","))
 
