@@ -62,7 +62,7 @@ def corpus(root: str) -> list[bytes]:
         *[op("ROOT_PROPAGATION", v=[SLAVE]), op("PROPAGATE", "/", v=[SHARED | BELOW])],
     ]
     names = [op("HOSTNAME", "h"), op("DOMAINNAME", "d"), op("SYSCTL", "kernel/hostname", "n"), op("LOOPBACK")]
-    names.append(op("NET_DEVICES", ["eth0"]))
+    names += [op("NET_DEVICES", ["eth0"]), op("LABEL", "attr/exec", "l", "attr/e"), op("FILE_LABEL", "/t", "l")]
     user = [op("UMASK", v=[18]), op("BOUNDING", v=[3]), op("USER", bytes(8), v=[0, 0, 0, 1]), op("CAPABILITIES", v=[1] * 4)]
     end = [op("CHDIR", "/", v=[1]), op("LOOKUP", "sh", "/bin:/sbin"), op("HOME"), op("RELEASE")]
     end.append(op("EXEC", ["sh", "-c", "true"], ["A=1"], v=[3, 1]))
