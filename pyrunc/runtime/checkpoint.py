@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pyrunc.cgroups import frozen, layout, reopen
 from pyrunc.config.load import load_config
-from pyrunc.errors import KernelError, PyruncError, WrongStatus
+from pyrunc.errors import KernelError, PyruncError, UnsupportedError, WrongStatus
 from pyrunc.kernel import json, os
 from pyrunc.kernel.files import write_new
 from pyrunc.launch import criu_messages as m
-from pyrunc.runtime.images import DESCRIPTORS, EXTERNAL_NAMESPACES, Images, capable, external_mounts
+from pyrunc.launch.notify import DIRECTORY as NOTIFY_DIRECTORY
+from pyrunc.launch.notify import INSIDE
+from pyrunc.runtime.images import DESCRIPTORS, EXTERNAL_NAMESPACES, Images, capable, check_config, external_mounts
 from pyrunc.runtime.process import CONFIG_COPY
 from pyrunc.state.status import PAUSED, RUNNING, status
 from pyrunc.state.store import Store
@@ -45,6 +47,10 @@ def checkpoint(
         now = status(record, container.fd, lambda: frozen(record.cgroup))
         if now not in (RUNNING, PAUSED):
             raise WrongStatus(f"container cannot be checkpointed in {now} state", now)
+        config, _ = load_config(os.path.join(container.path, CONFIG_COPY))
+        check_config(config.get("linux") or {})
+        if os.path.exists(f"{container.path}/{NOTIFY_DIRECTORY}"):
+            raise UnsupportedError(f"the container was made with a socket of sd_notify(3), {INSIDE}, which CRIU cannot save")
         if pre_dump:
             criu.require_feature("mem_track", "--pre-dump")
         if flags.get("lazy_pages"):
@@ -57,7 +63,7 @@ def checkpoint(
         with Images(
             image_path=image_path, work_path=work_path, log=LOG, make=True, manage_cgroups_mode=manage_cgroups_mode, flags=chosen
         ) as images:
-            _dump(criu, container, images, m.PRE_DUMP if pre_dump else m.DUMP, status_fd)
+            _dump(criu, container, config, images, m.PRE_DUMP if pre_dump else m.DUMP, status_fd)
         if not (leave_running or pre_dump):
             from pyrunc.runtime.after import end, remove
 
@@ -68,20 +74,26 @@ def checkpoint(
             container.close()
 
 
-def _dump(criu: Criu, container: Container, images: Images, kind: int, status_fd: int | None) -> None:
+def _dump(
+    criu: Criu, container: Container, config: dict[str, Any], images: Images, kind: int, status_fd: int | None
+) -> None:
     record = container.record
     paths = reopen(record.cgroup).paths
     options = images.options(record.annotations, record.rootfs)
     options.update(pid=record.pid, freeze_cgroup=paths.get("freezer", paths.get("")), external=_namespaces(record))
     if kind == m.DUMP:
-        options["ext_mnt"] = _mounts(container)
+        options["ext_mnt"] = _mounts(container, config)
         descriptors = json.dumps(record.external_descriptors).encode("ascii")
         _replace(images.fds[0], DESCRIPTORS, descriptors)
 
     def ready(pid: int, fd: int | None) -> None:
         if status_fd is not None:
-            os.write(status_fd, b"\0")
-            os.close(status_fd)
+            try:
+                os.write(status_fd, b"\0")
+            except OSError as error:
+                raise KernelError.of(f"--status-fd {status_fd}", error) from error
+            finally:
+                os.close(status_fd)
 
     criu.ask(kind, answers={"status-ready": ready}, opts=options)
 
@@ -122,10 +134,9 @@ def _namespaces(record: Record) -> list[str]:
     return found
 
 
-def _mounts(container: Container) -> list[dict[str, str]]:
+def _mounts(container: Container, config: dict[str, Any]) -> list[dict[str, str]]:
     """Where they are mounted now, links followed, with their names for `restore`."""
     record = container.record
-    config, _ = load_config(os.path.join(container.path, CONFIG_COPY))
     manager = reopen(record.cgroup)
     view = manager.mount_view(layout(), private="cgroup" in record.namespaces)
     root = f"/proc/{record.pid}/root"

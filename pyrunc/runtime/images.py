@@ -9,6 +9,7 @@ from pyrunc.launch.criu import Criu, CriuError, find, tail
 from pyrunc.launch.criu_messages import CGROUP_MODES
 from pyrunc.plan.devices import DEFAULT_DEVICES
 from pyrunc.plan.options import parse
+from pyrunc.plan.seccomp import notifies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,8 +134,10 @@ def external_mounts(config: dict[str, Any], bundle: str, view: Sequence[Leg]) ->
     """(path in the container, path on the host) of what is bound from outside. The first is its name in the images too."""
     linux = config.get("linux") or {}
     for mount in config.get("mounts") or ():
-        target = clean("/" + mount["destination"].lstrip("/"))
-        if parse(mount.get("options")).bind:
+        target, options = clean("/" + mount["destination"].lstrip("/")), parse(mount.get("options"))
+        if options.remount:
+            continue
+        if options.bind:
             yield target, os.path.join(bundle, mount["source"])
         elif mount.get("type") == "cgroup":
             yield from ((os.path.join(target, leg.target), leg.source) for leg in view if leg.kind == "bind")
@@ -144,6 +147,16 @@ def external_mounts(config: dict[str, Any], bundle: str, view: Sequence[Leg]) ->
         # Device nodes cannot be made there, so they are the host's.
         for path in (*(path for path, _, _ in DEFAULT_DEVICES), *(clean(entry["path"]) for entry in linux.get("devices") or ())):
             yield path, path
+
+
+def check_config(linux: dict[str, Any]) -> None:
+    """Raises UnsupportedError for what would be missing in a restored container, although its config asks for it."""
+    for at, there, what in (
+        ("linux.netDevices", linux.get("netDevices"), "network devices"),
+        ("linux.seccomp", notifies(linux.get("seccomp")), "a filter with a listener"),
+    ):
+        if there:
+            raise UnsupportedError(f"{at}: CRIU cannot save and restore {what}", config_path=at)
 
 
 def check_namespaces(joined: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ from pyrunc.cgroups import layout
 from pyrunc.errors import ConfigError, KernelError, PyruncError
 from pyrunc.kernel import json, os
 from pyrunc.kernel.files import read_bounded, write_new
-from pyrunc.kernel.proc import start_time
+from pyrunc.kernel.proc import open_pidfd, send_signal, start_time
 from pyrunc.launch import criu_messages as m
 from pyrunc.launch.child import Child
 from pyrunc.launch.criu import FIRST_PASSED
@@ -15,7 +15,16 @@ from pyrunc.plan.facts import Request
 from pyrunc.plan.opcodes import SYNC_MAPS, SYNC_READY
 from pyrunc.runtime.bundle import Options
 from pyrunc.runtime.creation import Creation
-from pyrunc.runtime.images import DESCRIPTORS, EXTERNAL_NAMESPACES, Images, capable, check_namespaces, external_mounts
+from pyrunc.runtime.images import (
+    DESCRIPTORS,
+    EXTERNAL_NAMESPACES,
+    Images,
+    capable,
+    check_config,
+    check_namespaces,
+    external_mounts,
+)
+from pyrunc.runtime.kill import SIGKILL
 from pyrunc.runtime.process import CONFIG_COPY, check_console, write_pid
 from pyrunc.state.status import CREATED
 
@@ -68,6 +77,7 @@ class Restoration(Creation):
         self.criu = criu
         self.images = images
         check_namespaces(self.bundle.namespaces.joined)
+        check_config(self.bundle.linux)
         self.descriptors = self._descriptors()
 
     def _descriptors(self) -> list[str]:
@@ -101,13 +111,23 @@ class Restoration(Creation):
                 started=self._enter_cgroups,
                 opts=options,
             )
+            pid = (response.get("restore") or {}).get("pid") or self.record.pid
+            if self.options.pid_file:
+                write_pid(self.options.pid_file, pid)
+            return int(pid)
+        except BaseException:
+            self._kill()
+            raise
         finally:
             for fd in namespaces:
                 os.close(fd)
-        pid = (response.get("restore") or {}).get("pid") or self.record.pid
-        if self.options.pid_file:
-            write_pid(self.options.pid_file, pid)
-        return int(pid)
+
+    def _kill(self) -> None:
+        """Without cgroups nothing else would end what CRIU has made."""
+        pidfd = open_pidfd(self.record.pid, self.record.start)
+        if pidfd is not None:
+            send_signal(pidfd, SIGKILL)
+            os.close(pidfd)
 
     def _options(self, namespaces: list[int]) -> dict[str, Any]:
         bundle = self.bundle
@@ -152,8 +172,11 @@ class Restoration(Creation):
         self.manager.join(pid)
         if self.rdt:
             self.rdt.join(pid)
-        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
-            lines = [line.rstrip("\n").split(":", 2) for line in file]
+        try:
+            with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+                lines = [line.rstrip("\n").split(":", 2) for line in file]
+        except OSError as error:
+            raise KernelError.of("read the cgroups of criu", error) from error
         roots = [{"ctrl": name.removeprefix("name="), "path": path} for _, names, path in lines for name in names.split(",")]
         request["opts"].update(cg_root=roots, **self.images.as_seen_by(pid))
 

@@ -162,6 +162,33 @@ def test_the_status_fd(running: Box, criu: Asked, images: Path) -> None:
     assert one_line(done) == "--status-fd 99: bad file descriptor"
 
 
+def test_a_status_fd_that_nobody_reads(running: Box, criu: Asked, images: Path) -> None:
+    criu.script(notify=["status-ready"])
+    reader, writer = os.pipe()
+    os.close(reader)
+    flags = ("--image-path", images, "--lazy-pages", "--status-fd", writer)
+    done = running.cli("checkpoint", *flags, running.id, check=1, env=criu.env, pass_fds=[writer])
+    os.close(writer)
+    assert one_line(done) == f"--status-fd {writer}: broken pipe"
+    assert running.status == "running"
+
+
+def test_a_remount_comes_from_nowhere(box: Box, criu: Asked, images: Path) -> None:
+    box.config["mounts"].append({"destination": "/dev/shm", "options": ["bind", "remount", "ro"]})
+    box.up()
+    assert not any("/dev/shm" in entry for entry in checkpoint(box, criu, images)["ext_mnt"])
+    box.down()
+
+
+def test_the_socket_of_a_service_manager_is_refused(box: Box, criu: Asked, images: Path) -> None:
+    box.args("sleep", "600").create(env={**os.environ, "NOTIFY_SOCKET": str(images)})
+    box.start()
+    done = box.cli("checkpoint", "--image-path", images, box.id, check=1, env=criu.env)
+    assert "/run/notify, which CRIU cannot save" in one_line(done) and not images.exists()
+    assert box.status == "running"
+    box.down()
+
+
 def test_the_annotation(box: Box, criu: Asked, images: Path) -> None:
     box.config["annotations"] = {"org.criu.config": "/no/such/file"}
     box.up()
@@ -339,6 +366,39 @@ def test_a_restore_that_fails_leaves_nothing(saved: Box, criu: Asked, images: Pa
     done = saved.cli("restore", "--image-path", images, "--bundle", saved.bundle, "-d", saved.id, check=1, env=criu.env)
     assert one_line(done).startswith("pyrunc restore failed: error running createRuntime hook #0: /bin/false: exit status 1")
     assert {"notify": "setup-namespaces", "success": False} in criu.log or len(criu.log) == 1
+    assert not saved.exists()
+
+
+def command_lines() -> Iterator[bytes]:
+    """Of all processes, as far as they still are there."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield path.read_bytes()
+        except OSError:
+            continue
+
+
+def test_a_restore_that_fails_at_its_end_leaves_no_process(saved: Box, criu: Asked, images: Path) -> None:
+    """Not even where there are no cgroups to find it by."""
+    command = f"sleep\0600.{os.getpid()}\0".encode()
+    criu.script(sleep=f"600.{os.getpid()}", notify=["setup-namespaces", "post-restore"])
+    flags = ("--image-path", images, "--bundle", saved.bundle, "--detach", "--pid-file", images / "none/pid")
+    done = saved.cli("--cgroup-manager", "disabled", "restore", *flags, saved.id, check=1, env=criu.env)
+    assert not saved.exists()
+    assert one_line(done) == f"pyrunc restore failed: write {images}/none/pid: no such file or directory"
+    until(lambda: command not in command_lines(), 60, "the restored process lives on")
+
+
+@pytest.mark.parametrize("name, value", [
+    ("netDevices", {"nosuch0": {}}),
+    ("seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/no/such", "syscalls": [
+        {"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}),
+])  # fmt: skip
+def test_what_criu_cannot_make_again_is_refused(saved: Box, criu: Asked, images: Path, name: str, value: object) -> None:
+    saved.linux[name] = value
+    saved.bundle.write()
+    done = saved.cli("restore", "--image-path", images, "--bundle", saved.bundle, "-d", saved.id, check=1, env=criu.env)
+    assert one_line(done).startswith(f"pyrunc restore failed: linux.{name}: CRIU cannot save and restore ")
     assert not saved.exists()
 
 
