@@ -68,7 +68,12 @@ class Group:
             self._compare(lines)
         else:
             self._make(self.path, "make the class of service")
-            self._set(lines)
+            try:
+                self._set(lines)
+            except BaseException:
+                # Also one to be shared: nobody has what was asked for, and the next one would be told that it exists.
+                remove_directory(self.path)
+                raise
         if self.monitor:
             self._make(self.monitor, "make the monitoring group")
 

@@ -111,6 +111,21 @@ def test_what_the_kernel_refuses_is_explained(top: Path) -> None:
     assert caught.value.config_path == "linux.intelRdt" and caught.value.hint == "resctrl says: Mask out of range"
 
 
+def test_a_class_whose_schemata_are_refused_does_not_stay(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(path: str) -> None:
+        fake_resctrl.mkdir(path)
+        (Path(path) / "schemata").unlink()
+        (Path(path) / "schemata").mkdir()  # so that it cannot be written
+
+    monkeypatch.setattr(resctrl, "make_directory", make)
+    for rdt in ({"closID": "gold", "schemata": ["L3:0=f"]}, {"schemata": ["L3:0=f"]}):
+        group = select(rdt, "c1")
+        with pytest.raises(CgroupError) as caught:
+            group.create(rdt)
+        assert caught.value.errno == errno.EISDIR and not (top / "gold").exists() and not (top / "c1").exists()
+        group.remove()
+
+
 def test_an_update(top: Path) -> None:
     group = made({"l3CacheSchema": "L3:0=7"})
     group.change("L3:0=3\nMB:0=10", "MB:0=30")
