@@ -121,10 +121,11 @@ class Lean(ast.NodeTransformer):
 
 # Command -> what it loads beside its own two modules, on every host or on most.
 FREEZER = ("pyrunc.cgroups.freezer",)
+REOPENED = (*FREEZER, "pyrunc.cgroups.manager")
 MAKING = tuple(f"pyrunc.cgroups.{name}" for name in ("devices", "hierarchies", "limits_v1", "manager", "settings", "v1", "view"))
 COMMANDS: dict[str, tuple[str, ...]] = {
     "create": (*MAKING, "pyrunc.kernel.host"), "run": (*MAKING, "pyrunc.kernel.host", "pyrunc.launch.foreground"),
-    "exec": FREEZER, "start": FREEZER, "state": FREEZER, "delete": FREEZER, "kill": (),
+    "exec": REOPENED, "start": FREEZER, "state": FREEZER, "delete": REOPENED, "kill": (),
 }  # fmt: skip
 
 
@@ -146,7 +147,6 @@ for name in sys.argv[2:]:
 SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
 EXTENSIONS = ("_blake2", "_cffi_backend", "_json", "fcntl", "pyrunc._shim", "select")
 """What the commands load of compiled modules. Some interpreters have a few of them built in."""
-
 
 
 def order_of(command: str, package: Path) -> list[str]:
