@@ -161,6 +161,15 @@ class Creation:
         if not self.options.waits:
             self.notifier = listen(self.container.fd, self.ctx.log.warning)
 
+    def _is_of_notify(self, error: PyruncError) -> bool:
+        """Whether it is about the mount that `_announce` has added, which nobody finds in the config."""
+        if not os.getenv("NOTIFY_SOCKET"):
+            return False
+        from pyrunc.launch.notify import INSIDE
+
+        mounts = self.bundle.config.get("mounts") or [{"destination": ""}]
+        return error.config_path == f"mounts[{len(mounts) - 1}]" and mounts[-1]["destination"] == INSIDE
+
     def _meanwhile(self) -> None:
         """The child is at its mounts for some milliseconds, on another processor as likely as not."""
         write_new(self.container.fd, CONFIG_COPY, self.bundle.text)
@@ -172,6 +181,9 @@ class Creation:
         if perhaps_killed(error) and self.manager.oom_kills():
             error.args = ("container init was OOM-killed (memory limit too low?)",)
             error.config_path, error.code = "linux.resources.memory.limit", "oom"
+        elif self._is_of_notify(error):
+            error.config_path = None
+            error.hint = "NOTIFY_SOCKET is set: for it the root file system needs this directory. Make it, or unset the variable"
         return error
 
     def _join(self, pid: int) -> None:

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import Bundle, Cli
+from tests.conftest import Bundle, Cli, until
 
 NAMESPACES = {
     **{kind: kind for kind in ("pid", "ipc", "uts", "user", "cgroup", "time")}, "network": "net", "mount": "mnt",
@@ -153,6 +153,15 @@ class Box:
     def pid(self) -> int:
         pid: int = self.state["pid"]
         return pid
+
+    def runs(self, seconds: float = 60) -> None:
+        """Wait until it runs, which a command sees to that is on its way: it may not have made a record yet."""
+
+        def running() -> bool:
+            done = self.cli("state", self.id)
+            return done.returncode == 0 and json.loads(done.stdout)["status"] == "running"
+
+        until(running, seconds, "it does not run")
 
     def stopped(self) -> None:
         """Wait until the container has ended."""

@@ -226,7 +226,7 @@ def test_in_the_foreground(counting: Counting) -> None:
     counting.up()
     counting.checkpoint()
     process = box.cli.popen("restore", "--image-path", counting.images, "--bundle", box.bundle, box.id, **QUIET)
-    until(lambda: box.exists() and box.cli("state", box.id).returncode == 0 and box.status == "running", SECONDS, "not restored")
+    box.runs(SECONDS)
     counting.counts()
     process.terminate()
     assert process.wait(SECONDS) == 7

@@ -165,7 +165,7 @@ def test_run_answers_with_128_and_the_signal(box: Box, number: int) -> None:
     box.share("pid")
     box.args("sleep", "100")
     run = box.cli.popen("run", "--bundle", box.bundle, box.id, stdin=subprocess.DEVNULL)
-    until(lambda: box.exists() and "running" in box.cli("state", box.id).stdout, 10, "it did not run")
+    box.runs()
     box.cli("kill", box.id, str(int(number)), check=True)
     assert run.wait(timeout=10) == 128 + number
     assert not box.exists()

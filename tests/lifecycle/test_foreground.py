@@ -30,7 +30,7 @@ def test_the_orphans_of_a_container_are_collected(box: Box) -> None:
     box.share("pid")
     box.args("sh", "-c", "for i in 1 2 3 4 5; do (sleep 0.01 &); done; sleep 0.5; touch /dev/shm/done; sleep 0.5; exit 9")
     with box.cli.popen("run", "--bundle", box.bundle, box.id, stdin=subprocess.DEVNULL) as run:
-        until(lambda: box.exists() and box.status == "running", 10, "it does not run")
+        box.runs()
         done = Path(f"/proc/{box.pid}/root/dev/shm/done")
         until(done.exists, 10, "it does not come to its end")
         assert zombies(run.pid) == 0
@@ -53,7 +53,7 @@ def test_input_that_is_not_read_is_not_kept_in_memory(box: Box, tmp_path: Path) 
     box.args("sh", "-c", "stty raw -echo; touch /dev/shm/raw; sleep 1")
     with open(tmp_path / "large") as large:
         run = box.cli.popen("run", "--bundle", box.bundle, box.id, stdin=large, stdout=subprocess.DEVNULL)
-        until(lambda: box.exists() and box.status == "running", 10, "it does not run")
+        box.runs()
         until(Path(f"/proc/{box.pid}/root/dev/shm/raw").exists, 10, "the terminal does not become raw")
         time.sleep(0.5)
         assert int(status_of(run.pid, "VmHWM")[0].split()[0]) < 30 << 10

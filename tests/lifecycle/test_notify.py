@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import os
+import re
 import select
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import until
-from tests.lifecycle.box import Box, mountinfo
+from tests.lifecycle.box import Box, mountinfo, one_line
 
 SLEEP = "trap 'exit 0' TERM; while :; do sleep 60 & wait; done"
 
@@ -94,7 +95,7 @@ def begin(box: Box, manager: Manager, command: str) -> Command:
     else:
         words = ("run", *(["--detach"] if command == "run --detach" else []), "--bundle", box.bundle, box.id)
     process = Command(box, manager.environment, *words)
-    until(lambda: box.exists() and box.status == "running", 30, "it does not run")
+    box.runs()
     return process
 
 
@@ -216,3 +217,12 @@ def test_a_start_that_was_killed_before_it_started_can_be_repeated(box: Box, sim
     os.close(simple.hear()[1][0])
     process.succeeds()
     box.down()
+
+
+def test_a_root_in_which_the_containers_root_can_make_nothing(box: Box, simple: Manager) -> None:
+    box.map_ids()
+    box.bundle.write()
+    assert not (box.rootfs / "run/notify").exists()
+    done = box.cli("create", "--bundle", box.bundle, box.id, check=1, env=simple.environment)
+    assert re.search(r"mounts\[\d+\] \(/run/notify\): create directory \S+: permission denied$", one_line(done))
+    assert 'hint="NOTIFY_SOCKET is set' in done.stderr and not box.exists()

@@ -111,7 +111,7 @@ def test_a_session(box: Box, tmux: Tmux) -> None:
     box.args("sh")
     run = shlex.join(box.cli.argv("run", "--bundle", box.bundle, box.id))
     window = tmux.window("run", f"echo $$; {run}; echo the status is $?; exec sleep 1000")
-    until(lambda: box.exists() and box.status == "running", SECONDS, "the container does not run")
+    box.runs(SECONDS)
     init = box.pid
 
     window.line("stty size; tty")
