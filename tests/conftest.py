@@ -90,7 +90,7 @@ class Cli:
         document: dict[str, Any] = json.loads(self("state", container, check=True).stdout)
         return document
 
-    def wait_for(self, container: str, status: str, seconds: float = 10) -> None:
+    def wait_for(self, container: str, status: str, seconds: float = 60) -> None:
         """Poll `state` until the container has this status."""
         until(lambda: self.state(container)["status"] == status, seconds, f"{container} did not become {status}")
 

@@ -131,7 +131,7 @@ class Box:
         process = self.cli.popen("delete", *flags, self.id, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)) and found.si_pid != process.pid:
             os.waitpid(found.si_pid, 0)
-        assert process.communicate(timeout=20)[0] == "" and process.returncode == 0
+        assert process.communicate(timeout=60)[0] == "" and process.returncode == 0
 
     def down(self) -> None:
         self.delete("--force")

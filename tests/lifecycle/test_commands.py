@@ -245,7 +245,7 @@ def test_sigkill_takes_all_processes_where_init_does_not(box: Box) -> None:
     box.args("sh", "-c", "sleep 1000 & sleep 1001 & wait")
     pid = box.create()
     box.start()
-    until(lambda: len(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()) == 2, 5, "it has no children")
+    until(lambda: len(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()) == 2, 60, "it has no children")
     children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     box.kill("KILL")
     box.stopped()

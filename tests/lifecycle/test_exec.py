@@ -249,7 +249,7 @@ def test_it_cannot_be_traced_by_the_container_on_its_way_in(box: Box) -> None:
         box.exec(box.id, "true", check=True)
         return seen.exists() and " 0 -> " in seen.read_text()
 
-    until(entered, 20, "its descriptors were never seen")
+    until(entered, 60, "its descriptors were never seen")
     held = [line.partition(" -> ") for line in seen.read_text().splitlines()]
     beyond = {target for left, _, target in held if left.split()[-1] not in ("0", "1", "2")}
     assert not {target for target in beyond if target.startswith("/") and not target.startswith("/memfd:")} - {"/"}
@@ -259,4 +259,4 @@ def test_it_cannot_be_traced_by_the_container_on_its_way_in(box: Box) -> None:
 def test_many_at_once(up: Box) -> None:
     runs = [up.cli.popen("exec", up.id, "sh", "-c", f"exit {number}", stdin=subprocess.DEVNULL) for number in range(8)]
     assert [run.wait(timeout=30) for run in runs] == list(range(8))
-    until(lambda: up.ex("ls /proc | grep -c '^[0-9]'").strip() in ("4", "5"), 5, "processes have stayed")
+    until(lambda: up.ex("ls /proc | grep -c '^[0-9]'").strip() in ("4", "5"), 60, "processes have stayed")

@@ -95,7 +95,7 @@ def test_a_process_file_and_what_is_not_of_the_process(up: Box, tmp_path: Path) 
     assert os.read(read, 100) == b"x\n"
     os.close(read)
     comm = Path(f"/proc/{(tmp_path / 'pid').read_text()}/comm")
-    until(lambda: comm.read_text() == "sleep\n", 20, "the process does not come to its sleep")
+    until(lambda: comm.read_text() == "sleep\n", 60, "the process does not come to its sleep")
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"args": ["true"]}', '{"args": [], "cwd": "/"}'])

@@ -32,7 +32,7 @@ def test_the_orphans_of_a_container_are_collected(box: Box) -> None:
     with box.cli.popen("run", "--bundle", box.bundle, box.id, stdin=subprocess.DEVNULL) as run:
         box.runs()
         done = Path(f"/proc/{box.pid}/root/dev/shm/done")
-        until(done.exists, 10, "it does not come to its end")
+        until(done.exists, 60, "it does not come to its end")
         assert zombies(run.pid) == 0
         assert run.wait(timeout=10) == 9
 
@@ -54,7 +54,7 @@ def test_input_that_is_not_read_is_not_kept_in_memory(box: Box, tmp_path: Path) 
     with open(tmp_path / "large") as large:
         run = box.cli.popen("run", "--bundle", box.bundle, box.id, stdin=large, stdout=subprocess.DEVNULL)
         box.runs()
-        until(Path(f"/proc/{box.pid}/root/dev/shm/raw").exists, 10, "the terminal does not become raw")
+        until(Path(f"/proc/{box.pid}/root/dev/shm/raw").exists, 60, "the terminal does not become raw")
         time.sleep(0.5)
         assert int(status_of(run.pid, "VmHWM")[0].split()[0]) < 30 << 10
         assert run.wait(timeout=10) == 0
@@ -68,7 +68,7 @@ def test_a_container_that_ends_while_it_is_started(box: Box, monkeypatch: pytest
     def end(self: Container) -> None:
         remove(self)
         os.kill(pid, signal.SIGKILL)
-        until(lambda: status_of(pid, "State")[0].startswith("Z"), 5, "it does not end")
+        until(lambda: status_of(pid, "State")[0].startswith("Z"), 60, "it does not end")
 
     monkeypatch.setattr(Container, "remove_fifos", end)
     with pytest.raises(WrongStatus, match="cannot start a container that has stopped"):

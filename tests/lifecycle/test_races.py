@@ -62,7 +62,7 @@ def test_delete_waits_for_create_and_takes_it_away(box: Box) -> None:
     box.config["hooks"] = {"prestart": [{"path": "/bin/sleep", "args": ["sleep", "0.5"]}]}
     box.bundle.write()
     create = launch_quietly(box, "create", "--bundle", box.bundle, box.id)
-    until(box.exists, 5, "create has not begun")
+    until(box.exists, 60, "create has not begun")
     delete = launch(box, "delete", "--force", box.id)
     assert create.wait(timeout=30) == 0
     while delete.poll() is None:
@@ -76,7 +76,7 @@ def test_state_while_it_is_created(box: Box) -> None:
     box.config["hooks"] = {"prestart": [{"path": "/bin/sleep", "args": ["sleep", "1"]}]}
     box.bundle.write()
     create = launch_quietly(box, "create", "--bundle", box.bundle, box.id)
-    until(lambda: (box.cli.root / box.id / "state.json").exists(), 5, "create has not begun")
+    until(lambda: (box.cli.root / box.id / "state.json").exists(), 60, "create has not begun")
     assert box.status == "creating"
     assert "not running" in one_line(box.cli("kill", box.id, "KILL", check=1))
     assert "still being created" in one_line(box.exec(box.id, "true", check=255))
@@ -161,9 +161,9 @@ def test_a_create_that_is_killed_leaves_nothing_that_a_forced_delete_cannot_remo
             status = box.cli("state", box.id)
             assert status.returncode == 0 or "does not exist" in status.stderr
             if '"created"' not in status.stdout:
-                until(lambda: gone(before), 5, f"step {step}: a process has stayed")
+                until(lambda: gone(before), 60, f"step {step}: a process has stayed")
         box.down()
-        until(lambda: gone(before), 5, f"step {step}: a process has stayed after delete")
+        until(lambda: gone(before), 60, f"step {step}: a process has stayed after delete")
         assert leftovers(box) == [], f"step {step}"
     assert -signal.SIGKILL in outcomes
     assert (box.bundle.path / "err").read_text() == ""
@@ -186,7 +186,7 @@ def test_the_child_dies_with_the_runtime(box: Box, point: str, user: bool) -> No
     before = set(children(os.getpid()))
     create = launch_quietly(box, "create", "--bundle", box.bundle, box.id)
     begun = box.rootfs / "hooks/begun"
-    until(lambda: begun.exists() and begun.stat().st_size > 0, 10, "the hook has not begun")
+    until(lambda: begun.exists() and begun.stat().st_size > 0, 60, "the hook has not begun")
     create.kill()
     create.wait()
     if point != "createContainer":
@@ -194,7 +194,7 @@ def test_the_child_dies_with_the_runtime(box: Box, point: str, user: bool) -> No
         for pid in processes(before):
             if Path(f"/proc/{pid}/comm").read_text() == "sleep\n":
                 os.kill(pid, signal.SIGKILL)
-    until(lambda: gone(before), 5, "the half-made container lives on")
+    until(lambda: gone(before), 60, "the half-made container lives on")
     assert box.status == "stopped"
     box.down()
     assert leftovers(box) == []

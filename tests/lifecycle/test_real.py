@@ -74,12 +74,12 @@ def test_a_container_with_an_init_of_its_own(box: Box) -> None:
     box.writable().args("/sbin/init")
     pid = box.create()
     box.start()
-    until(lambda: "sleep 1000" in box.ex("ps -o args"), 10, "init has not started its service")
+    until(lambda: "sleep 1000" in box.ex("ps -o args"), 60, "init has not started its service")
     assert (box.rootfs / "log").read_text() == "began\n"
     box.exec(box.id, "sh", "-c", "(sleep 0.1 &)", check=True)
-    until(lambda: "sleep 0.1" not in box.ex("ps -o args") and " Z " not in box.ex("ps -o stat,args"), 10, "an orphan has stayed")
+    until(lambda: "sleep 0.1" not in box.ex("ps -o args") and " Z " not in box.ex("ps -o stat,args"), 60, "an orphan has stayed")
     box.kill("USR2")  # busybox init: power off
-    until(lambda: box.status == "stopped", 20, "init did not stop")
+    until(lambda: box.status == "stopped", 60, "init did not stop")
     assert (box.rootfs / "log").read_text() == "began\nended\n"
     assert os.waitpid(pid, 0)[0] == pid
     box.delete()
@@ -113,7 +113,7 @@ def test_a_debian(box: Box, debian: Path) -> None:
     box.exec(box.id, "rm", "/tmp/mine")
     box.exec(box.id, "perl", "-e", "exit 7", check=7)
     box.kill("TERM")
-    until(lambda: box.status == "stopped", 5, "it did not stop")
+    until(lambda: box.status == "stopped", 60, "it did not stop")
     box.delete()
 
 

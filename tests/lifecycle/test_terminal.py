@@ -259,4 +259,4 @@ def test_what_the_program_prints_last_is_not_lost(box: Box) -> None:
     for _ in range(3):
         done = box.cli("run", "--bundle", box.bundle, box.id, check=True)
         assert done.stdout == "last"
-        until(lambda: not box.exists(), 5, "it was not deleted")
+        until(lambda: not box.exists(), 60, "it was not deleted")

@@ -29,7 +29,7 @@ def test_what_a_hook_has_left_behind_ends_with_a_create_that_fails(box: Box) -> 
     daemon = {"path": "/bin/sh", "args": ["sh", "-c", "sleep 7717 >/dev/null 2>&1 & exit 0"]}
     box.config["hooks"] = {"createContainer": [daemon, {"path": "/bin/false"}]}
     assert "createContainer hook #1" in box.refused()
-    until(lambda: alone("7717"), 5, "the hook's process lives on")
+    until(lambda: alone("7717"), 60, "the hook's process lives on")
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ ctypes.CDLL(None).pthread_exit(None)
 """
     with subprocess.Popen([sys.executable, "-c", script]) as process:
         start = proc.start_time(process.pid)
-        until(lambda: ") Z " in Path(f"/proc/{process.pid}/stat").read_text(), 10, "the leader did not end")
+        until(lambda: ") Z " in Path(f"/proc/{process.pid}/stat").read_text(), 60, "the leader did not end")
         assert proc.process_state(process.pid) == ("S", start)
         assert proc.is_alive(process.pid, start)
         process.kill()
