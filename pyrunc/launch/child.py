@@ -198,7 +198,7 @@ class Child:
         return int.from_bytes(os.pread(self._step, 4, offset), byteorder)
 
     def _failure(self, message: Message) -> PyruncError:
-        from pyrunc.plan.show import failure
+        from pyrunc.plan.failure import failure
 
         if message.kind != c.MSG_ERROR or message.op >= len(self.plan.ops):
             return _not_understood()

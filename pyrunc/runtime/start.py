@@ -114,7 +114,7 @@ def _failure(container: Container, data: bytes) -> PyruncError:
     from pyrunc.config.load import load_config
     from pyrunc.plan.container import tail
     from pyrunc.plan.encode import Message
-    from pyrunc.plan.show import failure
+    from pyrunc.plan.failure import failure
     from pyrunc.runtime.process import CONFIG_COPY
 
     message = Message(data)

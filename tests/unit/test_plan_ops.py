@@ -14,6 +14,7 @@ from native import gen_opcodes
 from pyrunc.plan import opcodes as c
 from pyrunc.plan import ops, show
 from pyrunc.plan.encode import Plan, encode
+from pyrunc.plan.failure import SUBJECTS
 from pyrunc.plan.ops import Op
 from tests.golden.decode import decode, op_of
 from tests.golden.samples import SAMPLES
@@ -110,15 +111,15 @@ def test_a_constructor_gives_what_the_executor_reads(op: Op) -> None:
 def test_a_description_holds_what_the_op_is_about(op: Op) -> None:
     text = show.describe(op)
     assert text and text == text.strip() and "  " not in text and text[0].islower()
-    for word in op.text(show.SUBJECTS[op.code]).split() if op.code in show.SUBJECTS else ():
+    for word in op.text(SUBJECTS[op.code]).split() if op.code in SUBJECTS else ():
         assert word in text
-    if op.code in show.SUBJECTS:
-        assert op.text(show.SUBJECTS[op.code])
+    if op.code in SUBJECTS:
+        assert op.text(SUBJECTS[op.code])
 
 
 def test_descriptions_and_subjects_are_of_ops_that_there_are() -> None:
     assert show.DESCRIPTIONS.keys() == set(NUMBERS.values())
-    assert show.SUBJECTS.keys() <= set(NUMBERS.values())
+    assert SUBJECTS.keys() <= set(NUMBERS.values())
     assert show.SYNCS.keys() == c.SYNC_NAMES.keys()
 
 

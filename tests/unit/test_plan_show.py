@@ -14,8 +14,9 @@ from pyrunc.errors import ExecutableError, HookError, PyruncError, SetupError, s
 from pyrunc.plan import opcodes as c
 from pyrunc.plan import ops
 from pyrunc.plan.encode import Message, Plan
+from pyrunc.plan.failure import failure
 from pyrunc.plan.ops import Op
-from pyrunc.plan.show import failure, one_line, show
+from pyrunc.plan.show import one_line, show
 from tests.golden.samples import SAMPLES
 
 OPS = list(SAMPLES.values())
