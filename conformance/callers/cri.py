@@ -29,7 +29,7 @@ class Cri(Containerd):
     def __init__(self, runtime: Path, work: Path, tag: str) -> None:
         for plugin in ("bridge", "host-local", "loopback"):
             if not (PLUGINS / plugin).exists():
-                raise FileNotFoundError(f"{PLUGINS / plugin} is missing")
+                raise FileNotFoundError(f"{PLUGINS / plugin} is missing: tests/run --callers installs it")
         network = work / "cni"
         network.mkdir()
         ipam = {"type": "host-local", "subnet": SUBNET, "dataDir": str(work / "addresses")}

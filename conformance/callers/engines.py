@@ -28,6 +28,9 @@ class Engine:
     """A caller with one runtime. Raises FileNotFoundError when a program of NEEDS is missing."""
 
     NEEDS: tuple[str, ...] = ()
+    OWN_RUN = True
+    SECONDS = 60.0
+    """For one command."""
 
     def __init__(self, runtime: Path, work: Path, tag: str, *, network: bool = False) -> None:
         """`work` is an empty directory with a short path, `tag` the name of the cgroup for all that it starts; with `network`
@@ -36,14 +39,14 @@ class Engine:
         self.runtime = runtime
         self.work = work
         self.rootfs = make_rootfs(work / "rootfs")
-        self.sandbox = Sandbox(tag, network=network)
+        self.sandbox = Sandbox(tag, network=network, own_run=self.OWN_RUN)
         self._number = 0
 
     @classmethod
     def check_needs(cls) -> None:
         for program in ("busybox", *cls.NEEDS):
             if not shutil.which(program):
-                raise FileNotFoundError(f"{program} is missing")
+                raise FileNotFoundError(f"{program} is missing: tests/run --callers installs it")
 
     def command(self) -> list[str]:
         """What every command line begins with."""
@@ -54,7 +57,7 @@ class Engine:
 
     def __call__(self, *words: object, status: int = 0, given: str | None = None) -> Result:
         """One command of the caller's. Raises AssertionError if it ends with another status."""
-        result = self.sandbox.run(*self.command(), *words, env=self.environment(), given=given)
+        result = self.sandbox.run(*self.command(), *words, env=self.environment(), given=given, timeout=self.SECONDS)
         assert result.status == status, f"not status {status}: {result}"
         return result
 
@@ -73,7 +76,7 @@ class Engine:
 
     def leftovers(self) -> list[str]:
         """What no container may leave: records, and processes in its cgroups."""
-        groups = [cgroup for cgroup in self.sandbox.cgroups() if cgroup.name not in (self.sandbox.tag, "conmon")]
+        groups = [cgroup for cgroup in self.sandbox.cgroups() if cgroup.name not in (Path(self.sandbox.tag).name, "conmon")]
         return [f"record {name}" for name in self.records()] + [f"cgroup {group}" for group in groups]
 
     def close(self) -> list[str]:
@@ -117,26 +120,32 @@ class Cli(Engine):
 class Podman(Cli):
     """podman with conmon; a container's root file system is a directory, so it needs no image and no network."""
 
-    NEEDS = ("podman", "conmon")
+    NEEDS: tuple[str, ...] = ("podman", "conmon")
     COMMON: tuple[str, ...] = ("--network", "none")
     REMOVE = ("rm", "-f", "-t", "0")
+    MANAGER = "cgroupfs"
+    """Who makes the cgroups."""
 
     def __init__(self, runtime: Path, work: Path, tag: str) -> None:
         super().__init__(runtime, work, tag)
         self.json = True
-        self.COMMON = (*self.COMMON, "--cgroup-parent", f"/{tag}")
+        self.COMMON = (*self.COMMON, "--cgroup-parent", self.parent())
         for name, supporting in (("with-json", [runtime.name]), ("without-json", [])):
             (work / name).write_text(
                 f"[containers]\ndefault_ulimits = {json.dumps(ULIMITS)}\n"
-                '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
+                f'[engine]\ncgroup_manager = "{self.MANAGER}"\nevents_logger = "file"\n'
                 f"runtime_supports_json = {json.dumps(supporting)}\n"
                 f'runtime_supports_nocgroup = ["{runtime.name}"]\n'
                 f"[engine.runtimes]\n{json.dumps(runtime.name)} = [{json.dumps(str(runtime))}]\n"
             )
 
+    def parent(self) -> str:
+        """Below which cgroup, in the manager's words."""
+        return f"/{self.sandbox.tag}"
+
     def command(self) -> list[str]:
         places = [f"--{name}={self.work}/{name}" for name in ("root", "runroot", "tmpdir")]
-        return ["podman", *places, "--storage-driver=vfs", "--cgroup-manager=cgroupfs", f"--runtime={self.runtime.name}"]
+        return ["podman", *places, "--storage-driver=vfs", f"--cgroup-manager={self.MANAGER}", f"--runtime={self.runtime.name}"]
 
     def environment(self) -> dict[str, str]:
         return {**ENVIRONMENT, "CONTAINERS_CONF": str(self.work / ("with-json" if self.json else "without-json"))}
@@ -206,21 +215,29 @@ class Containerd(Engine):
     def from_image(self) -> list[str]:
         return ["--runc-binary", str(self.runtime), "--snapshotter", "native", IMAGE]
 
+    def placement(self, name: str) -> list[str]:
+        """The options that say in which cgroup the container is, where it is not the namespace's one."""
+        return []
+
     def run(self, *program: str, options: Sequence[str] = (), image: bool = False, status: int = 0) -> Result:
         source = self.from_image() if image else self.from_rootfs()
         return self("run", "--rm", *options, *source, self.name(), *program, status=status)
 
     @contextlib.contextmanager
-    def container(self, *program: str, options: Sequence[str] = ()) -> Iterator[str]:
+    def container(self, *program: str, options: Sequence[str] = (), image: bool = False) -> Iterator[str]:
         """A running task's name; removed in the end, however it is then."""
         name = self.name()
-        self("run", "-d", *options, *self.from_rootfs(), name, *program)
+        source = self.from_image() if image else self.from_rootfs()
+        self("run", "-d", *options, *self.placement(name), *source, name, *program)
         try:
             yield name
         finally:
-            # The status tells nothing: it is that of the task's program, or 1 where there is no task any more.
-            self.sandbox.run(*self.command(), "task", "delete", "--force", name, env=self.environment())
+            self.end(name)
             self("container", "delete", name)
+
+    def end(self, name: str) -> None:
+        """Delete the task, whether it runs, has ended or is not there: the status is its program's, or 1."""
+        self.sandbox.run(*self.command(), "task", "delete", "--force", name, env=self.environment(), timeout=self.SECONDS)
 
     def kill_shim(self, name: str) -> None:
         """SIGKILL for the shim of a task."""
@@ -240,7 +257,7 @@ class Containerd(Engine):
         return super().close()
 
 
-def await_socket(path: Path, daemon: subprocess.Popen[bytes], log: Path, seconds: float = 30) -> None:
+def await_socket(path: Path, daemon: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:
     """Raises OSError when the daemon ends, or does not listen in time."""
     end = time.monotonic() + seconds
     while not path.is_socket():

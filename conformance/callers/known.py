@@ -9,6 +9,7 @@ from typing import Protocol
 from conformance.callers.cri import Cri
 from conformance.callers.docker import Docker, DockerNetwork, Swarm
 from conformance.callers.engines import Containerd, Podman
+from conformance.callers.systemd import ContainerdSystemd, PodmanRootless, PodmanSystemd, Units
 
 
 class Caller(Protocol):
@@ -22,13 +23,15 @@ class Caller(Protocol):
 
 
 ENGINES: dict[str, type[Caller]] = {
-    "podman": Podman, "containerd": Containerd, "cri": Cri, "docker": Docker, "docker-network": DockerNetwork, "swarm": Swarm,
+    "podman": Podman, "podman-systemd": PodmanSystemd, "podman-rootless": PodmanRootless, "containerd": Containerd,
+    "containerd-systemd": ContainerdSystemd, "cri": Cri, "docker": Docker, "docker-network": DockerNetwork, "swarm": Swarm,
 }  # fmt: skip
+UNDER_SYSTEMD = [name for name, engine in ENGINES.items() if issubclass(engine, Units)]
 
 
 def gone(engine: Caller) -> list[str]:
     """What containers have left when it had the time to go."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while (found := engine.leftovers()) and time.monotonic() < end:
         time.sleep(0.02)
     return found

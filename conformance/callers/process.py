@@ -44,18 +44,20 @@ class Result:
 
 
 class Sandbox:
-    """A mount namespace with an empty /run and /dev/shm, so that what callers put there is theirs and goes with them.
+    """A mount namespace with an empty /dev/shm and, if it is to have its `own_run`, an empty /run, so that what callers put
+    there is theirs and goes with them.
 
     ``tag`` names the cgroup that all containers lie below, so that leaks are told from what others do on this machine. With
     `network` it is a network namespace as well, in which only the loopback device is up.
     """
 
-    SETUP = "mount -t tmpfs run /run && mount -t tmpfs shm /dev/shm && mkdir -p /run/lock && echo && exec cat"
+    SETUP = "mount -t tmpfs shm /dev/shm && mkdir -p /run/lock && echo && exec cat"
 
-    def __init__(self, tag: str, *, network: bool = False) -> None:
+    def __init__(self, tag: str, *, network: bool = False, own_run: bool = True) -> None:
         self.tag = tag
         self._network = network
-        argv = ["unshare", "--mount", "--propagation", "private", *["--net"] * network, "sh", "-c", self.SETUP]
+        setup = "mount -t tmpfs run /run && " * own_run + self.SETUP
+        argv = ["unshare", "--mount", "--propagation", "private", *["--net"] * network, "sh", "-c", setup]
         # It waits for the end of our pipe: if we are killed, it goes too.
         self._holder = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         if not self._holder.stdout or self._holder.stdout.read(1) != b"\n":

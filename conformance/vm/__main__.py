@@ -19,7 +19,10 @@ from conformance.vm import image
 from conformance.vm.machine import Failed, Machine
 
 PROJECT = Path(__file__).resolve().parents[2]
-WHOLE = ["tests/lifecycle", "tests/native", "tests/unit/test_cgroup_fake.py", "tests/unit/test_cgroup_paths.py"]
+WHOLE = [
+    *("tests/lifecycle", "tests/native", "tests/unit/test_cgroup_fake.py", "tests/unit/test_cgroup_paths.py"),
+    "tests/callers/test_callers_vm.py",
+]
 SMOKE = ["tests/lifecycle/test_cgroups_v2.py", "tests/lifecycle/test_checkpoint.py::test_a_counter_goes_on_counting"]
 HIERARCHIES = {
     "v2": "systemd.unified_cgroup_hierarchy=1",

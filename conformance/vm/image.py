@@ -21,7 +21,8 @@ PACKAGES = [
     *("systemd", "systemd-sysv", "libpam-systemd", "dbus", "dbus-user-session", "udev", "polkitd", "apparmor", "kmod"),
     *("gcc", "libc6-dev", "python3-dev", "python3-cffi", "python3-jsonschema", "python3-pytest", "python3-hypothesis"),
     *("python3-pytest-xdist", "python3-setuptools", "python3-wheel", "libseccomp2", "busybox-static", "runc", "crun", "criu"),
-    *("podman", "conmon", "uidmap", "fuse-overlayfs", "iptables", "iproute2", "procps", "psmisc", "strace", "ca-certificates"),
+    *("podman", "conmon", "containerd", "uidmap", "fuse-overlayfs", "iptables", "iproute2", "procps", "psmisc", "strace"),
+    "ca-certificates",
 ]
 MODULES = ["fs", "net", "lib", "crypto", "block", "mm", "drivers/virtio", "drivers/block", "drivers/char", "drivers/net/*.ko"]
 """All others are left out: udev would spend seconds on drivers of devices that no virtual machine has."""
@@ -35,7 +36,7 @@ MASKED = [
     *("systemd-journal-flush.service", "systemd-hwdb-update.service", "systemd-journal-catalog-update.service"),
     *("systemd-update-done.service", "systemd-firstboot.service", "systemd-sysusers.service", "keyboard-setup.service"),
     *("console-setup.service", "modprobe@drm.service", "modprobe@efi_pstore.service", "podman.service", "podman.socket"),
-    *("podman-auto-update.timer", "podman-auto-update.service", "podman-restart.service"),
+    *("podman-auto-update.timer", "podman-auto-update.service", "podman-restart.service", "containerd.service"),
 ]
 
 

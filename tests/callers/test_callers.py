@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from conformance.callers.known import ENGINES, Caller, gone
+from conformance.callers.known import ENGINES, UNDER_SYSTEMD, Caller, gone
 from conformance.callers.scenarios import SCENARIOS, Scenario
-from tests.conftest import TAG
 
 pytestmark = pytest.mark.needs_root
 
-CASES = [pytest.param(name, scenario, id=f"{name}-{scenario.__name__}") for name in ENGINES for scenario in SCENARIOS[name]]
-
-
-@pytest.fixture(scope="module")
-def engine(request: pytest.FixtureRequest, pyrunc: Path) -> Iterator[Caller]:
-    """The caller, running; its socket's path must be short, so that it has a short directory."""
-    work = Path(tempfile.mkdtemp(prefix=f"{TAG}-"))
-    try:
-        try:
-            caller = ENGINES[request.param](pyrunc, work, TAG)
-        except FileNotFoundError as error:
-            pytest.skip(f"{error}: tests/run --callers installs it")
-        try:
-            yield caller
-        finally:
-            left = caller.close()
-        assert not left, f"left behind: {'; '.join(left)}"
-    finally:
-        shutil.rmtree(work)
+NAMES = [name for name in ENGINES if name not in UNDER_SYSTEMD]
+CASES = [pytest.param(name, scenario, id=f"{name}-{scenario.__name__}") for name in NAMES for scenario in SCENARIOS[name]]
 
 
 @pytest.mark.parametrize(("engine", "scenario"), CASES, indirect=["engine"])

@@ -9,7 +9,11 @@ from typing import Any
 Scenario = Callable[[Any], None]
 """A function of an engine that raises AssertionError; its docstring is its title."""
 
-SCENARIOS: dict[str, list[Scenario]] = {name: [] for name in ("podman", "containerd", "cri", "docker", "docker-network", "swarm")}
+NAMES = (
+    *("podman", "podman-systemd", "podman-rootless", "containerd", "containerd-systemd", "cri"),
+    *("docker", "docker-network", "swarm"),
+)
+SCENARIOS: dict[str, list[Scenario]] = {name: [] for name in NAMES}
 
 LOOP = "trap 'echo term; exit 3' TERM; trap 'echo usr1' USR1; echo up; while :; do sleep 0.05; done"
 SIZE = 'until [ "$(stty size 2>/dev/null)" = "{} {}" ]; do sleep 0.05; done; '
