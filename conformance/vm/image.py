@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from conformance.vm.machine import Failed, started
+
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 GUEST = Path(__file__).resolve().parent / "guest"
 SUITE, TOOLS_SUITE = "bookworm", "trixie"
@@ -41,7 +43,7 @@ MASKED = [
 
 
 def ensure(directory: Path, *, rebuild: bool) -> Path:
-    """Build what is missing; the guest's root directory, from which the disk was made."""
+    """Build what is missing; the guest's root directory, from which the disk was made. Raises Failed, OSError."""
     root = directory / "root"
     if rebuild and directory.exists():
         for name in ("tools", "root", "vmlinux", "initrd", "disk"):
@@ -65,15 +67,18 @@ def say(what: str) -> None:
     print(f"conformance/vm: building {what}", file=sys.stderr, flush=True)
 
 
-def run(*command: object, **kw: object) -> str:
-    """Run a command quietly; its output. When it fails, everything it said is shown and we end."""
-    done = subprocess.run(
-        [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        errors="replace", env={**os.environ, "PATH": PATH, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}, **kw,  # type: ignore[call-overload]
-    )  # fmt: skip
-    if done.returncode:
-        sys.exit(f"{done.stdout}\nconformance/vm: {' '.join(map(str, command))}: exit status {done.returncode}")
-    output: str = done.stdout
+def run(*command: object) -> str:
+    """Run a command quietly; its output. All it has started and mounted goes with it, also when it is interrupted.
+
+    Raises Failed, with everything the command said.
+    """
+    alone = ["unshare", "--mount-proc", "--pid", "--fork", "--kill-child"]
+    environment = {**os.environ, "PATH": PATH, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+    words = [*alone, *map(str, command)]
+    with started(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as process:
+        output = process.communicate()[0].decode(errors="replace")
+    if process.returncode:
+        raise Failed(f"{output}\n{' '.join(map(str, command))}: exit status {process.returncode}")
     return output
 
 
@@ -89,7 +94,7 @@ def mirror() -> str:
     for line in run("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages").splitlines():
         if line.rstrip("/").endswith("/debian"):
             return line
-    sys.exit("conformance/vm: apt knows no Debian archive")
+    raise Failed("apt knows no Debian archive")
 
 
 def bootstrap(target: Path, suite: str, packages: list[str]) -> None:
@@ -109,7 +114,7 @@ def bootstrap(target: Path, suite: str, packages: list[str]) -> None:
 def inside(root: Path, *command: str) -> str:
     """Run a command in the root, which has a /proc for as long as that takes."""
     script = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
-    return run("unshare", "--mount", "sh", "-c", script, root, *command)
+    return run("sh", "-c", script, root, *command)
 
 
 def kernel(directory: Path, root: Path) -> str:

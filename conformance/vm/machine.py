@@ -28,7 +28,11 @@ PR_SET_PDEATHSIG = 1
 
 
 class Failed(Exception):
-    """The machine did not do what it is for."""
+    """The machine cannot be built, or did not do what it is for."""
+
+
+class TimeIsOver(Failed):
+    """What was given for a step."""
 
 
 class Machine:
@@ -40,7 +44,7 @@ class Machine:
         self.console = console
 
     def run(self, share: Path, append: str, seconds: float) -> int:
-        """The exit status of the command in `share`, its output going to our stdout. Raises Failed."""
+        """The exit status of the command in `share`, its output going to our stdout. Raises Failed, TimeIsOver."""
         log = share / "console"
         log.touch()
         try:
@@ -70,7 +74,7 @@ class Machine:
             try:
                 qemu.wait(seconds)
             except subprocess.TimeoutExpired:
-                raise Failed(f"still at it after {seconds:g} s") from None
+                raise TimeIsOver(f"the machine is still at it after {seconds:g} s") from None
             relay.join(10)
         try:
             return int((share / "status").read_text())
@@ -124,9 +128,10 @@ class Machine:
 def started(command: list[str], *, quiet: bool = False, **kw: object) -> Iterator[subprocess.Popen[bytes]]:
     """A process that ends with the block, or with us, however that comes."""
     libc = ctypes.CDLL(None)
-    stderr = subprocess.DEVNULL if quiet else None
+    if quiet:
+        kw["stderr"] = subprocess.DEVNULL
     process: subprocess.Popen[bytes] = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stderr=stderr,
+        command, stdin=subprocess.DEVNULL,
         preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), **kw,  # type: ignore[call-overload]
     )  # fmt: skip
     try:
@@ -134,6 +139,22 @@ def started(command: list[str], *, quiet: bool = False, **kw: object) -> Iterato
     finally:
         process.kill()
         process.wait()
+
+
+@contextlib.contextmanager
+def within(seconds: float, what: str) -> Iterator[None]:
+    """Ends the block, wherever it is, when the time is over. Raises TimeIsOver. For the main thread."""
+
+    def over(*_: object) -> None:
+        raise TimeIsOver(f"{what} takes longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def await_file(path: Path, maker: subprocess.Popen[bytes], seconds: float = 60) -> None:

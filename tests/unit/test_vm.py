@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from conformance.vm import __main__ as vm
-from conformance.vm.machine import Failed, await_file, copy, started
+from conformance.vm.machine import Failed, TimeIsOver, await_file, copy, started, within
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -30,6 +32,33 @@ def test_help_needs_nothing() -> None:
     argv = [sys.executable, "-m", "conformance.vm", "--help"]
     done = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "--cgroup {v2,v1,hybrid}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [(Failed("no"), 125), (OSError("no"), 125), (TimeIsOver("no"), 124), (1, 1), (0, 0)],
+)
+def test_exit_statuses(monkeypatch: pytest.MonkeyPatch, failure: Exception | int, status: int) -> None:
+    def run(options: argparse.Namespace, words: list[str]) -> int:
+        if isinstance(failure, Exception):
+            raise failure
+        return failure
+
+    monkeypatch.setattr(vm, "run", run)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(sys, "argv", ["run", "--smoke"])
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert vm.main() == status
+
+
+def test_a_step_has_its_time() -> None:
+    with started(["sleep", "600"]) as process:
+        with pytest.raises(TimeIsOver, match="^sleeping takes longer than 0.2 s$"), within(0.2, "sleeping"):
+            process.wait()
+        assert process.poll() is None
+    with within(0.2, "sleeping"):
+        pass
+    time.sleep(0.4)  # nothing comes any more
 
 
 def test_a_program_ends_with_its_block() -> None:
