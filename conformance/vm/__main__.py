@@ -29,11 +29,11 @@ SMOKE = [
     "tests/lifecycle/test_commands.py::test_the_life_of_a_container",
     "tests/lifecycle/test_update.py::test_every_option",
     "tests/lifecycle/test_cgroups_v2.py::test_life",
-    "tests/lifecycle/test_cgroups_v2.py::test_bpf_in_force",
+    "tests/lifecycle/test_cgroups_v2.py::test_new_rules_replace_the_program",
     "tests/lifecycle/test_systemd.py::test_a_life",
     "tests/lifecycle/test_systemd.py::test_update",
     "tests/lifecycle/test_systemd.py::test_a_user",
-    "tests/lifecycle/test_apparmor.py::test_the_program_is_confined",
+    "tests/lifecycle/test_apparmor.py::test_create_and_exec",
     "tests/lifecycle/test_rootless.py::test_limits_in_a_cgroup_that_is_the_users",
     "tests/lifecycle/test_checkpoint.py::test_a_counter_goes_on_counting",
 ]
