@@ -50,9 +50,6 @@ EXPECTED = {
     "linux_mount_label": Reason(
         HOST, "the kernel has no SELinux; crun leaves out the label that was asked for", ("linux.mountLabel", "exit status 1")
     ),
-    "linux_ns_itype": Reason(
-        OURS, "mounts without a mount namespace would be the host's, and stay; runc leaves them there", ("exit status 1",)
-    ),
     "linux_process_apparmor_profile": Reason(
         HOST, "the profile acme_secure_profile is loaded nowhere", ("process.apparmorProfile", "exit status 1")
     ),

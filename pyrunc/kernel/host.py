@@ -19,12 +19,34 @@ def in_user_namespace() -> bool:
 
 def mount_points(*kinds: str) -> list[str]:
     """Where file systems of these types are mounted, as the runtime sees them (proc_pid_mountinfo(5))."""
+    return [mount.point for mount in mounts() if mount.kind in kinds]
+
+
+class Mount:
+    """A line of mountinfo: the mount's number, good while it is there, its mount point, the type of its file system."""
+
+    __slots__ = ("id", "kind", "point")
+
+    def __init__(self, id: int, point: str, kind: str) -> None:
+        self.id = id
+        self.point = point
+        self.kind = kind
+
+
+def mounts() -> list[Mount]:
+    """All that the runtime sees, in the kernel's order."""
+    return parse_mounts(_read("/proc/self/mountinfo"))
+
+
+def parse_mounts(mountinfo: bytes) -> list[Mount]:
+    """Space, tab, newline and backslash are written there as octal escapes; other bytes as they are."""
     found = []
-    for line in _read("/proc/self/mountinfo").splitlines():
+    for line in mountinfo.split(b"\n")[:-1]:
         left, _, right = os.fsdecode(line).partition(" - ")
-        if right.split(" ", 1)[0] in kinds:
-            head, *escaped = left.split(" ")[4].split("\\")
-            found.append(head + "".join(chr(int(part[:3], 8)) + part[3:] for part in escaped))
+        fields = left.split(" ")
+        head, *escaped = fields[4].split("\\")
+        point = head + "".join(chr(int(part[:3], 8)) + part[3:] for part in escaped)
+        found.append(Mount(int(fields[0]), point, right.split(" ", 1)[0]))
     return found
 
 

@@ -83,6 +83,12 @@ def hand_over(path: str, payload: bytes, fd: int) -> None:
     _check(lib.pyrunc_hand_over(os.fsencode(path), payload, len(payload), fd), path)
 
 
+def unmount_below(dir: int, path: str, id: int, *, detach: bool) -> None:
+    """Make the mount of this number (proc_pid_mountinfo(5)) at `path` below the directory private, with all on it, and detach it
+    if that is asked for. No link is followed. ESTALE: something else is there."""
+    _check(lib.pyrunc_unmount_below(dir, os.fsencode(path), id, detach))
+
+
 def spawn_apart(program: str, argv: Sequence[str], env: Sequence[str], fds: Sequence[int], apart: tuple[str, str] | None) -> int:
     """Start a program of the host's with ``fds[i]`` as its fd ``3 + i``; its pid. It dies with us.
 

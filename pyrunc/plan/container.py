@@ -73,12 +73,8 @@ def compile_container(config: dict[str, Any], request: Request, host: Host) -> P
     linux = config.get("linux") or {}
     ns = Namespaces(linux)
     held = _held(linux, ns, host)
-    root = _root(config, linux, ns, request, host, held) if ns.private("mount") else []
-    plan = _namespaces(config, linux, ns, request, host, held)
-    if ns.private("mount"):
-        plan += root
-    else:
-        plan += _shared_root(config, request)
+    root = (_root if ns.private("mount") else _shared_root)(config, linux, ns, request, host, held)
+    plan = [*_namespaces(config, linux, ns, request, host, held), *root]
     plan += _settings(config, linux)
     plan += _process(config, ns, request, host)
     passed = (SLOT_GO, SLOT_REPLY) if request.waits else ()
@@ -223,19 +219,30 @@ def _root(
     return plan
 
 
-def _shared_root(config: dict[str, Any], request: Request) -> list[Op]:
-    """Without a mount namespace nothing may be mounted or made: it would stay on the host."""
-    names = ("mounts", "root.readonly", "process.terminal", "hooks.createContainer", "linux.devices", "linux.rootfsPropagation")
-    if faults := [(name, "needs a mount namespace") for name in names if _given(config, name)]:
-        raise ConfigError(faults)
-    return [ops.open_root("root.path", request.rootfs), *_host_hooks(config), ops.enter_root()]
+def _shared_root(
+    config: dict[str, Any], linux: dict[str, Any], ns: Namespaces, request: Request, host: Host, held: Held
+) -> list[Op]:
+    """Without a mount namespace the mounts are made in the runtime's, below the root; runtime/hostmounts.py removes them."""
+    from pyrunc.plan.shared import check_shared, one_way
 
-
-def _given(config: dict[str, Any], dotted: str) -> bool:
-    value: Any = config
-    for name in dotted.split("."):
-        value = (value or {}).get(name)
-    return bool(value)
+    check_shared(config, linux, request.rootfs, user_namespace=ns.private("user"))
+    label = linux.get("mountLabel") or ""
+    entries = one_way(config.get("mounts") or ())
+    mounts = compile_mounts(
+        entries, request.bundle, request.cgroup_view, held, user_namespace=host.in_userns, label=label
+    )
+    plan = [ops.open_root("root.path", request.rootfs)]
+    if mounts.ops:
+        plan += [ops.umask("", 0), *mounts.ops]
+        if mounts.dev_is_new:
+            plan += compile_devices(linux, host, held, user_namespace=False)
+        plan.append(ops.umask("", DEFAULT_UMASK))
+    plan += _host_hooks(config)
+    plan += _hooks(config, "createContainer", request.state("creating"), request.environment)
+    plan.append(ops.enter_root())
+    if mounts.dev_is_new:
+        plan.append(ops.null_stdio())
+    return [*plan, *terminal(config["process"], bind=False), *mounts.late_readonly]
 
 
 def _below(path: str, parent: str) -> bool:

@@ -34,14 +34,14 @@ ATTR_TO_MS = ((0x1, 0x1), (0x2, 0x2), (0x4, 0x4), (0x8, 0x8), (0x10, 0x400), (0x
 class Mounts:
     """What compiling all mounts gave: the ops, and the destinations that become read-only when all is in place."""
 
-    __slots__ = ("dev_is_bind", "held", "late_readonly", "ops", "user_namespace")
+    __slots__ = ("dev_is_bind", "dev_is_new", "held", "late_readonly", "ops", "user_namespace")
 
     def __init__(self, held: Held, user_namespace: bool) -> None:
         self.user_namespace = user_namespace
         self.ops: list[Op] = []
         self.held = held
         self.late_readonly: list[Op] = []
-        self.dev_is_bind = False
+        self.dev_is_bind = self.dev_is_new = False
 
 
 def compile_mounts(
@@ -109,6 +109,8 @@ def _file_system(
     result: Mounts, at: str, mount: dict[str, Any], target: str, options: MountOptions, label: str
 ) -> None:
     fs = mount["type"]
+    if target == "/dev":
+        result.dev_is_new = True
     attributes, data = _plain(options), _key_values(options.data)
     mode = _mode(target)
     if fs in ("proc", "sysfs"):

@@ -57,9 +57,10 @@ def end(ctx: Context, container: Container) -> None:
 
 
 def remove(ctx: Context, container: Container) -> None:
-    """Remove cgroups and record of a container whose init has ended, then run its poststop hooks.
+    """Remove cgroups, mounts and record of a container whose init has ended, then run its poststop hooks.
 
-    Processes that outlived init, where it had no pid namespace of its own, are killed. The container is closed. Raises
+    Processes that outlived init, where it had no pid namespace of its own, are killed. What it has mounted is left only where
+    it had no mount namespace, see `hostmounts`. The container is closed. Raises
     CgroupError, StateError, KernelError; for the hooks see `poststop`.
     """
     record = container.record
@@ -68,6 +69,10 @@ def remove(ctx: Context, container: Container) -> None:
         if manager.pids(all=True):
             manager.kill_all()
             _wait_empty(manager)
+        if record.mounts:
+            from pyrunc.runtime.hostmounts import detach
+
+            detach(ctx, record.rootfs, record.mounts)
         manager.destroy()
         if record.rdt:
             from pyrunc.cgroups.resctrl import Group

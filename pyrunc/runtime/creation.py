@@ -24,6 +24,7 @@ from pyrunc.state.store import Store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from pyrunc.cgroups.manager import Manager
     from pyrunc.cgroups.resctrl import Group
@@ -50,6 +51,7 @@ class Creation:
         self.record: Record
         self.container: Container
         self._hooks_begun = False
+        self._mounts: dict[str, Any] = {}
         self._forks = self.bundle.namespaces.private("pid") or self.bundle.namespaces.private("time")
 
     def make(self) -> int:
@@ -80,6 +82,10 @@ class Creation:
     def _new_record(self) -> Record:
         bundle, config, own = self.bundle, self.bundle.config, os.getpid()
         hooks = config.get("hooks") or {}
+        if config.get("mounts") and not bundle.namespaces.private("mount"):
+            from pyrunc.runtime.hostmounts import remember
+
+            self._mounts = remember(bundle.rootfs)
         return Record(
             self.id,
             bundle.path,
@@ -96,6 +102,7 @@ class Creation:
             hooks={name: hooks[name] for name in ("poststart", "poststop") if hooks.get(name)},
             external_descriptors=[_link(fd) for fd in range(3)],
             keyring=self.options.new_keyring,
+            mounts=self._mounts,
             creator_pid=own,
             creator_start=start_time(own),
         )
@@ -251,11 +258,17 @@ class Creation:
         network = (self.network.take_back,) if self.network else ()
         groups = (self.manager.destroy, self.rdt.remove) if self.rdt else (self.manager.destroy,)
         # Without a pid namespace what a hook or the program has started lives on: with its cgroup it would be lost to `delete`.
-        for step in (*network, self.manager.kill_all, *groups, *hooks, self.container.remove, self.container.close):
+        unmount = (self._unmount,) if self._mounts else ()
+        for step in (*network, self.manager.kill_all, *unmount, *groups, *hooks, self.container.remove, self.container.close):
             try:
                 step()
             except PyruncError as error:
                 self.ctx.log.debug(f"after {cause}: {error.message}")
+
+    def _unmount(self) -> None:
+        from pyrunc.runtime.hostmounts import detach
+
+        detach(self.ctx, self.bundle.rootfs, self._mounts)
 
     def _poststop(self) -> None:
         """runtime-spec: a hook that fails stops the container, and what follows is what follows a `delete`."""

@@ -39,14 +39,14 @@ class Record:
     in the boot ``boot``. ``creator_pid`` and ``creator_start`` are the runtime process that is creating the container.
     ``created`` is RFC 3339 in UTC. ``namespaces`` maps the types of the config to the path joined, ``""`` for a new
     namespace. ``cgroup`` is what `cgroups.reopen` takes, ``rdt`` what `cgroups.resctrl.Group.of` does. ``hooks`` holds the
-    config's ``poststart`` and ``poststop``.
+    config's ``poststart`` and ``poststop``. ``mounts`` is what `runtime.hostmounts.detach` takes, empty with a mount namespace.
     ``external_descriptors`` tells what fds 0 to 2 of init were. ``owner`` is the uid of the creator. ``stage`` is
     ``creating`` until the container is ready for `start`, and ``created`` ever after.
     """
 
     __slots__ = (
         *("id", "bundle", "rootfs", "hostname", "oci_version", "annotations", "created", "owner", "rootless", "terminal"),
-        *("namespaces", "cgroup", "rdt", "systemd_cgroup", "hooks", "external_descriptors", "keyring", "ops"),
+        *("namespaces", "cgroup", "rdt", "systemd_cgroup", "hooks", "external_descriptors", "keyring", "ops", "mounts"),
         *("stage", "pid", "start", "creator_pid", "creator_start", "boot"),
     )
 
@@ -71,6 +71,7 @@ class Record:
         external_descriptors: list[str] | None = None,
         keyring: bool = True,
         ops: int = 0,
+        mounts: dict[str, Any] | None = None,
         stage: str = CREATING,
         pid: int = 0,
         start: int = 0,
@@ -96,6 +97,7 @@ class Record:
         self.external_descriptors = external_descriptors or []
         self.keyring = keyring
         self.ops = ops
+        self.mounts = mounts or {}
         self.stage = stage
         self.pid = pid
         self.start = start
@@ -145,6 +147,7 @@ class Record:
             "hooks": self.hooks,
             "keyring": self.keyring,
             "ops": self.ops,
+            "mounts": self.mounts,
             "stage": self.stage,
             "creator_pid": self.creator_pid,
             "creator_start": self.creator_start,
@@ -175,6 +178,7 @@ class Record:
             external_descriptors=_items(_member(top, "external_descriptors", list, []), str, "external_descriptors"),
             keyring=_member(top, "keyring", bool, True),
             ops=_number(top, "ops") if "ops" in top else 0,
+            mounts=_mounts(_member(top, "mounts", dict, {})),
             stage=_member(top, "stage", str),
             pid=_number(top, "init_process_pid"),
             start=_number(top, "init_process_start"),
@@ -240,6 +244,10 @@ def _namespaces(entries: list[Any]) -> dict[str, str]:
             raise ValueError(f"config.namespaces holds {name!r}")
         found[types[name]] = _member(entry, "path", str, "")
     return found
+
+
+def _mounts(of: dict[str, Any]) -> dict[str, Any]:
+    return of and {"namespace": _number(of, "namespace"), "before": _items(_member(of, "before", list), int, "mounts.before")}
 
 
 def _hooks(of: dict[str, Any]) -> Hooks:

@@ -148,6 +148,23 @@ def no_mount_namespace() -> Plan:
 
 
 @case
+def mounts_of_the_host() -> Plan:
+    """Without a mount namespace: below the root, then chroot(2); what is bound hears of the host's mounts and tells of none."""
+    hooks = {"createRuntime": [{"path": "/h"}], "createContainer": [{"path": "/c"}]}
+    mounts = [
+        {"destination": "/proc", "type": "proc"},
+        {"destination": "/dev", "type": "tmpfs", "options": ["ro"]},
+        {"destination": "/dev/pts", "type": "devpts"},
+        {"destination": "/a", "source": "/a", "options": ["rbind"]},
+        {"destination": "/b", "source": "/b", "options": ["bind", "rshared"]},
+        {"destination": "/a", "options": ["remount", "bind", "ro"]},
+    ]
+    config = minimal(linux={"namespaces": namespaces("pid")}, hooks=hooks, mounts=mounts)
+    config["process"]["terminal"] = True
+    return container(config)
+
+
+@case
 def all_namespaces_new() -> Plan:
     config = minimal(linux=linux("network", "ipc", "uts", "user", "cgroup", "time", uidMappings=MAPS, gidMappings=MAPS))
     return container(config)

@@ -375,10 +375,9 @@ def test_equal_strings_are_written_once() -> None:
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("mounts", {"mounts": [{"destination": "/a", "type": "tmpfs"}]}),
+        ("mounts[0]", {"mounts": [{"destination": "/a", "options": ["remount", "ro"]}]}),
         ("root.readonly", {"root": {"path": "r", "readonly": True}}),
         ("process.terminal", {"process": {"args": ["a"], "cwd": "/", "terminal": True}}),
-        ("hooks.createContainer", {"hooks": {"createContainer": [{"path": "/h"}]}}),
         ("linux.devices", {"linux": {"devices": [{"type": "p", "path": "/p"}]}}),
         ("linux.rootfsPropagation", {"linux": {"rootfsPropagation": "shared"}}),
     ],
@@ -388,9 +387,27 @@ def test_what_needs_a_mount_namespace_says_so(name: str, change: Config) -> None
     check(config)
     with pytest.raises(ConfigError) as caught:
         compile_container(config, Request("c", "/b", "/b/r", waits=True), Host())
-    assert caught.value.faults == [(name, "needs a mount namespace")]
+    [(at, message)] = caught.value.faults
+    assert at == name and message.startswith("needs a mount namespace")
     config["linux"] = {**config.get("linux", {}), "namespaces": [{"type": "mount"}]}
     assert compile_container(config, Request("c", "/b", "/b/r", waits=True), Host()).ops
+
+
+def test_no_mounts_on_the_hosts_own_root() -> None:
+    config: Config = {"ociVersion": "1.0.0", "root": {"path": "/"}, "process": {"args": ["a"], "cwd": "/"}}
+    assert compile_container(config, Request("c", "/b", "/", waits=True), Host()).ops
+    config["mounts"] = [{"destination": "/a", "type": "tmpfs"}]
+    with pytest.raises(ConfigError, match="the root is the host's"):
+        compile_container(config, Request("c", "/b", "/", waits=True), Host())
+
+
+def test_no_mounts_from_a_user_namespace_that_does_not_own_them() -> None:
+    config: Config = {"ociVersion": "1.0.0", "root": {"path": "r"}, "process": {"args": ["a"], "cwd": "/"}}
+    config["linux"] = {"namespaces": [{"type": "user"}]}
+    config["mounts"] = [{"destination": "/a", "type": "tmpfs"}]
+    with pytest.raises(ConfigError, match="needs a mount namespace") as caught:
+        compile_container(config, Request("c", "/b", "/b/r", waits=True), Host())
+    assert caught.value.config_path == "mounts"
 
 
 @pytest.mark.parametrize("kind", ["private", "rprivate"])
