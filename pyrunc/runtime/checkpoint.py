@@ -48,7 +48,7 @@ def checkpoint(
         if now not in (RUNNING, PAUSED):
             raise WrongStatus(f"container cannot be checkpointed in {now} state", now)
         config, _ = load_config(os.path.join(container.path, CONFIG_COPY))
-        check_config(config.get("linux") or {})
+        check_config(config, own_mounts="mount" in record.namespaces)
         if os.path.exists(f"{container.path}/{NOTIFY_DIRECTORY}"):
             raise UnsupportedError(f"the container was made with a socket of sd_notify(3), {INSIDE}, which CRIU cannot save")
         if pre_dump:

@@ -257,8 +257,8 @@ class Creation:
         hooks = (self._poststop,) if self._hooks_begun or isinstance(cause, HookError) else ()
         network = (self.network.take_back,) if self.network else ()
         groups = (self.manager.destroy, self.rdt.remove) if self.rdt else (self.manager.destroy,)
-        # Without a pid namespace what a hook or the program has started lives on: with its cgroup it would be lost to `delete`.
         unmount = (self._unmount,) if self._mounts else ()
+        # Without a pid namespace what a hook or the program has started lives on: with its cgroup it would be lost to `delete`.
         for step in (*network, self.manager.kill_all, *unmount, *groups, *hooks, self.container.remove, self.container.close):
             try:
                 step()

@@ -149,9 +149,12 @@ def external_mounts(config: dict[str, Any], bundle: str, view: Sequence[Leg]) ->
             yield path, path
 
 
-def check_config(linux: dict[str, Any]) -> None:
-    """Raises UnsupportedError for what would be missing in a restored container, although its config asks for it."""
+def check_config(config: dict[str, Any], *, own_mounts: bool) -> None:
+    """Raises UnsupportedError for what would be missing in a restored container, although its config asks for it. `own_mounts`:
+    it has a mount namespace that is not the runtime's."""
+    linux = config.get("linux") or {}
     for at, there, what in (
+        ("mounts", config.get("mounts") and not own_mounts, "mounts in the runtime's mount namespace"),
         ("linux.netDevices", linux.get("netDevices"), "network devices"),
         ("linux.seccomp", notifies(linux.get("seccomp")), "a filter with a listener"),
     ):

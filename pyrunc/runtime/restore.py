@@ -77,7 +77,7 @@ class Restoration(Creation):
         self.criu = criu
         self.images = images
         check_namespaces(self.bundle.namespaces.joined)
-        check_config(self.bundle.linux)
+        check_config(self.bundle.config, own_mounts=self.bundle.namespaces.private("mount"))
         self.descriptors = self._descriptors()
 
     def _descriptors(self) -> list[str]:

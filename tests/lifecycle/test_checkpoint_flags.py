@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import PROJECT, until
+from tests.conftest import PROJECT, mounts, until
 from tests.lifecycle.box import Box, namespace_of, one_line
 from tests.lifecycle.sockets import Receiver
 
@@ -400,6 +400,21 @@ def test_what_criu_cannot_make_again_is_refused(saved: Box, criu: Asked, images:
     done = saved.cli("restore", "--image-path", images, "--bundle", saved.bundle, "-d", saved.id, check=1, env=criu.env)
     assert one_line(done).startswith(f"pyrunc restore failed: linux.{name}: CRIU cannot save and restore ")
     assert not saved.exists()
+
+
+def test_mounts_of_the_hosts_are_refused(saved: Box, criu: Asked, images: Path) -> None:
+    """CRIU would take them for its own surroundings, and a restore would make them anew on the host."""
+    saved.writable().share("mount")
+    for name in ("maskedPaths", "readonlyPaths"):
+        saved.linux.pop(name, None)
+    saved.up()
+    refused = "mounts: CRIU cannot save and restore mounts in the runtime's mount namespace"
+    done = saved.cli("checkpoint", "--image-path", images, saved.id, check=1, env=criu.env)
+    assert refused in one_line(done) and saved.status == "running"
+    saved.down()
+    before = mounts()
+    done = saved.cli("restore", "--image-path", images, "--bundle", saved.bundle, "-d", saved.id, check=1, env=criu.env)
+    assert refused in one_line(done) and not saved.exists() and mounts() == before
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", "[", '"x"'])
