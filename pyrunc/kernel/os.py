@@ -8,6 +8,8 @@ import posix
 from posix import *
 from posix import _exit as _exit
 
+from pyrunc.errors import KernelError
+
 
 def getenv(name: str) -> str | None:
     """A variable of the environment, None where it is not set."""
@@ -64,7 +66,13 @@ class path:
 
     @staticmethod
     def abspath(name: str) -> str:
-        return path.normpath(name if name.startswith("/") else path.join(posix.getcwd(), name))
+        """Raises KernelError for a relative name in a directory that is gone."""
+        if name.startswith("/"):
+            return path.normpath(name)
+        try:
+            return path.normpath(path.join(posix.getcwd(), name))
+        except OSError as error:
+            raise KernelError.of(f"working directory, for the path {name}", error) from error
 
     @staticmethod
     def relpath(name: str, start: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyrunc.errors import KernelError
 from pyrunc.kernel import os
 
 PATHS = st.text("ab./", max_size=12)
@@ -43,6 +44,16 @@ def test_files(tmp_path: Path) -> None:
     assert [os.path.exists(path) for path in (file, directory, missing)] == [True, True, False]
     assert [os.path.isdir(path) for path in (file, directory, missing)] == [False, True, False]
     assert os.path.samestat(os.stat(file), os.stat(file)) and not os.path.samestat(os.stat(file), os.stat(directory))
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(KernelError, match="working directory, for the path x: no such file or directory"):
+        os.path.abspath("x")
+    assert os.path.abspath("/x/../y") == "/y"
 
 
 def test_getenv(monkeypatch: pytest.MonkeyPatch) -> None:
