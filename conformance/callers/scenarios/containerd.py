@@ -95,7 +95,7 @@ def paused(engine: Containerd) -> None:
 
 
 def ends(engine: Containerd, name: str) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while name + " " in (text := engine("task", "list").out) and "STOPPED" not in text:
         assert time.monotonic() < end, text
         time.sleep(0.05)
