@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import pwd
 import signal
+import subprocess
 from pathlib import Path
 
 from conformance.callers.engines import ENVIRONMENT, Containerd, Engine, Podman, containers
-from conformance.callers.process import CGROUPS, Result
+from conformance.callers.process import CGROUPS
 
 NEEDED = {"/run/systemd/system": "systemd as process 1", f"{CGROUPS}/cgroup.controllers": "cgroup v2 alone"}
 USERS = Path("/run/user")
@@ -35,12 +36,16 @@ class Units(Engine):
     def slice(self) -> str:
         return Path(self.sandbox.tag).name
 
-    def systemctl(self, *words: str) -> Result:
-        return self.sandbox.run("systemctl", *words, env=ENVIRONMENT, timeout=self.SECONDS)
+    def systemctl(self, *words: str) -> str:
+        """Its output. Not in the sandbox, which is gone when the slice is stopped."""
+        return self._systemctl(["systemctl", *words], ENVIRONMENT)
+
+    def _systemctl(self, argv: list[str], env: dict[str, str]) -> str:
+        return subprocess.run(argv, env=env, stdout=subprocess.PIPE, text=True, timeout=self.SECONDS).stdout
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
         """What systemd knows of a unit; of one that is not there its LoadState is not-found."""
-        lines = self.systemctl("show", unit, *(f"--property={name}" for name in properties)).out.splitlines()
+        lines = self.systemctl("show", unit, *(f"--property={name}" for name in properties)).splitlines()
         return dict(line.split("=", 1) for line in lines)
 
     def close(self) -> list[str]:
@@ -120,9 +125,8 @@ class PodmanRootless(PodmanSystemd):
     def _home(self) -> dict[str, str]:
         return {"HOME": self.user.pw_dir, "XDG_RUNTIME_DIR": str(self.state())}
 
-    def systemctl(self, *words: str) -> Result:
-        argv = [*self._become(), "systemctl", "--user", *words]
-        return self.sandbox.run(*argv, env={**ENVIRONMENT, **self._home()}, timeout=self.SECONDS)
+    def systemctl(self, *words: str) -> str:
+        return self._systemctl([*self._become(), "systemctl", "--user", *words], {**ENVIRONMENT, **self._home()})
 
     def close(self) -> list[str]:
         left = super().close()
