@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -69,6 +70,15 @@ def place(pid: int | str) -> str:
     return next(line.partition(name)[2] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if name in line)
 
 
+def command_lines(cgroup: Path) -> list[bytes]:
+    """Of a cgroup's processes; those of an exec on its way may be gone before they are read."""
+    found = []
+    for pid in (cgroup / "cgroup.procs").read_text().split():
+        with contextlib.suppress(OSError):
+            found.append(Path(f"/proc/{pid}/cmdline").read_bytes())
+    return found
+
+
 def gone(unit: str, **identity: Any) -> None:
     until(lambda: show(unit, "LoadState", **identity)["LoadState"] == "not-found", 60, f"systemd still has {unit}")
 
@@ -93,8 +103,7 @@ def test_a_life(box: Box) -> None:
     assert limit(box, "cpu", "cpu.cfs_quota_us", "cpu.max").split()[0] == "34000", "what systemd writes is what we have written"
 
     sleeper = box.cli.popen("exec", box.id, "sleep", "100")
-    members = directory(box, "pids") / "cgroup.procs"
-    until(lambda: any(b"100" in Path(f"/proc/{one}/cmdline").read_bytes() for one in members.read_text().split()), 60, "no exec")
+    until(lambda: b"sleep\x00100\x00" in command_lines(directory(box, "pids")), 60, "no exec")
     box.cli("pause", box.id, check=True)
     assert box.status == "paused"
     box.cli("resume", box.id, check=True)
