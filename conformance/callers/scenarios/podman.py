@@ -139,10 +139,11 @@ def pod(engine: Podman) -> None:
         kube.write_text(engine("generate", "kube", "pp").out)
         engine("pod", "rm", "-f", "-t", "0", "pp")
         engine("kube", "play", "--network", "none", kube)
-        pods.append(engine("pod", "inspect", "--format", "{{.ID}}", "pp").out.strip())
+        pods += engine("pod", "ps", "--quiet", "--no-trunc").out.split()
         engine("exec", "pp-one", "echo", "played").prints("played")
         engine("kube", "down", kube)
         engine("ps", "-aq").prints("")
     finally:
+        pods += engine("pod", "ps", "--quiet", "--no-trunc").out.split()
         engine.sandbox.run(*engine.command(), "pod", "rm", "-f", "-t", "0", "pp", env=engine.environment())
         engine.forget_pods(*pods)
