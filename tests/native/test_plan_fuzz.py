@@ -210,9 +210,19 @@ def plans(session_dir: Path) -> list[bytes]:
 CRASHES = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE, -signal.SIGABRT, -signal.SIGTRAP}
 
 
-def unharmed(status: int, step: int, words: str) -> bool:
-    """It reported, was refused, or became whatever program was named; the sanitisers said nothing."""
-    return status not in CRASHES | {SANITISER, HELPER} and "Sanitizer" not in words and "runtime error" not in words
+def unharmed(jail: Jail, program: str, plan: bytes, seconds: float = 0.2) -> bool:
+    """It reported, was refused, or became whatever program was named; the sanitisers said nothing.
+
+    A signal at EXEC is that program's, which a damaged filter may keep from living; of ours there the sanitisers tell by status.
+    """
+    status, step, words = jail(program, plan, seconds)
+    crashed = status in CRASHES and c.OP_NAMES.get(opcode(plan, step)) != "EXEC"
+    return not crashed and status not in (SANITISER, HELPER) and "Sanitizer" not in words and "runtime error" not in words
+
+
+def opcode(plan: bytes, index: int) -> int:
+    at = HEADER.size + OP.size * index
+    return int(struct.unpack_from("=H", plan, at)[0]) if at + 2 <= len(plan) else 0
 
 
 @pytest.mark.needs_root
@@ -221,7 +231,8 @@ def test_the_plans_are_carried_out_to_their_ends(jail: Jail, plans: list[bytes],
     """Or else the faults would be made in what is never reached."""
     for plan in plans:
         status, step, words = jail(program, plan, 10)
-        assert unharmed(status, step, words) and step == struct.unpack_from("=I", plan, 12)[0] - 1, (status, step, words)
+        assert status not in CRASHES | {SANITISER, HELPER}, (status, step, words)
+        assert step == struct.unpack_from("=I", plan, 12)[0] - 1, (status, step, words)
 
 
 WORDS = st.one_of(st.sampled_from([0, 1, 7, 8, 15, 16, 63, 64, 255, 4096, 2**31, 2**32 - 1, 2**63]), st.integers(0, 2**64 - 1))
@@ -266,11 +277,11 @@ def limits(examples: int) -> settings:
 @limits(200)
 @given(FAULTS)
 def test_no_damage_to_a_plan_breaks_memory(jail: Jail, plans: list[bytes], faults: Faults) -> None:
-    assert unharmed(*jail("sanitised", damage(plans, faults)))
+    assert unharmed(jail, "sanitised", damage(plans, faults))
 
 
 @pytest.mark.needs_root
 @limits(400)
 @given(FAULTS)
 def test_no_damage_to_a_plan_breaks_the_shipped_program(jail: Jail, plans: list[bytes], faults: Faults) -> None:
-    assert unharmed(*jail("shipped", damage(plans, faults)))
+    assert unharmed(jail, "shipped", damage(plans, faults))
