@@ -19,7 +19,7 @@ from tests.lifecycle.box import Box
 if platform.machine() != "x86_64":
     pytest.skip("numbers of x86-64", allow_module_level=True)
 
-CLOSE, EXECVE, CHDIR, MKDIR = 3, 59, 80, 83
+CLOSE, EXECVE, MKDIR, SETRESUID = 3, 59, 83, 117
 
 
 def notify(*names: str, **more: object) -> dict[str, Any]:
@@ -125,15 +125,15 @@ def test_every_call_of_the_setup_may_be_notified(noted: Box, socket_path: Path, 
         assert noted.ex("echo in") == "in\n"
         noted.down()
     seen = {number for _, number in agent.calls}
-    assert {CLOSE, EXECVE} <= seen and (CHDIR in seen) is not no_new_privs
+    assert {CLOSE, EXECVE} <= seen and (SETRESUID in seen) is not no_new_privs
 
 
 def test_an_agent_that_refuses_the_setup_itself(noted: Box, socket_path: Path) -> None:
-    noted.linux["seccomp"]["syscalls"][0]["names"] = ["chdir"]
+    noted.linux["seccomp"]["syscalls"][0]["names"] = ["setresuid"]
     noted.process["noNewPrivileges"] = False
     with Agent(socket_path, lambda pid, number, arguments: errno.EXDEV):
         message = noted.args("true").refused(command="run")
-    assert "process.cwd" in message and "cross-device link" in message
+    assert "process.user" in message and "cross-device link" in message
 
 
 def test_the_agent_dies(noted: Box, socket_path: Path) -> None:
