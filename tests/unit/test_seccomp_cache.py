@@ -74,7 +74,7 @@ def test_a_hit_loads_neither_the_shim_nor_the_compiler(cache):
         "print(*sorted(m for m in sys.modules if m.startswith('pyrunc')), 'libseccomp' in open('/proc/self/maps').read())"
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
-    loaded = "pyrunc pyrunc.kernel pyrunc.kernel.os pyrunc.plan pyrunc.plan.seccomp pyrunc.plan.seccomp_cache"
+    loaded = "pyrunc pyrunc.errors pyrunc.kernel pyrunc.kernel.os pyrunc.plan pyrunc.plan.seccomp pyrunc.plan.seccomp_cache"
     assert (done.stdout, done.stderr) == (f"{loaded} False\n", "")
 
 
