@@ -6,9 +6,26 @@
  */
 #include "init.h"
 
+#include <linux/mount.h>
+
+/* For CLONE_INTO_CGROUP. The child is born with a copy of it, and closes that at once; but in between somebody in the
+ * container who may trace it could go through /proc/PID/fd and up to the host's root (CVE-2024-21626). From a read-only mount
+ * of its own, of which nothing lies above, there is no way up. Only without the right to mount it is the directory itself. */
+static long open_cgroup2(const char *path) {
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
+    long fd = sys(__NR_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (fd < 0)
+        return sys(__NR_openat, AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    long r = sys(__NR_mount_setattr, fd, "", AT_EMPTY_PATH, &attr, sizeof attr);
+    if (r < 0)
+        sys(__NR_close, fd);
+    return r < 0 ? r : fd;
+}
+
 /* s: file `tasks` of a v1 cgroup, or the directory of a cgroup2; v: its number, cgroup2 */
 EXECUTOR(OPEN_CGROUP) {
-    long fd = sys(__NR_openat, AT_FDCWD, op_text(op, 0), (op->v[1] ? O_PATH | O_DIRECTORY : O_WRONLY) | O_CLOEXEC, 0);
+    const char *path = op_text(op, 0);
+    long fd = op->v[1] ? open_cgroup2(path) : sys(__NR_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0);
     if (fd < 0)
         return fail(AT_OPEN, fd, NULL);
     if (op->v[0] >= SLOT_HELD - SLOT_CGROUP)
