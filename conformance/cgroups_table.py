@@ -9,6 +9,7 @@ compares the page with the machine that it runs on.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -21,8 +22,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from conformance.hierarchies import mounted
 from pyrunc import cgroups
 from pyrunc.config.default import default_spec
+from pyrunc.kernel.sys import set_child_subreaper
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGE = PROJECT / "docs/cgroups-table.md"
@@ -156,6 +159,7 @@ class Bench:
             return "; ".join(found) or "ignored"
         finally:
             self.call("delete", "--force", name)
+            reap()
 
     def shown(self, name: str, properties: list[str]) -> list[str]:
         """What systemd says of the unit."""
@@ -214,11 +218,19 @@ def plain(stderr: str, name: str) -> str:
     return re.sub(rf"/\S*{name}\S*?(?=[:,]?(\s|$))", "CGROUP", text).replace(name, "ID")
 
 
+def reap() -> None:
+    """Our adopted children: while one is a zombie, its cgroup is not gone, nor is the hierarchy given back."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def measure(column: str, program: Path) -> dict[str, str]:
     """Property to cell. For v1-more the caller has mounted what it needs."""
     disk = next((path.read_text().strip() for path in sorted(Path("/sys/block").glob("*/dev"))), "")
     work = Path(tempfile.mkdtemp(prefix=f"pyrunc-table-{os.getpid()}-"))
     work.chmod(0o755)
+    set_child_subreaper()
     try:
         bench = Bench(column, program, work)
         cells = {row[0]: bench.cell(f"pyrunc-table-{os.getpid()}-{i}", row) for i, row in enumerate(rows(disk or "8:0"))}
@@ -227,40 +239,21 @@ def measure(column: str, program: Path) -> dict[str, str]:
     return {name: cell.replace(disk, "MAJ:MIN") if disk else cell for name, cell in cells.items()}
 
 
-MOUNT_MORE = """
-cleanup() {
-    for name in hugetlb net_cls,net_prio; do
-        # A hierarchy outlives its last mount while a removed cgroup is dying in it, until it is mounted once more.
-        for i in $(seq 100); do
-            umount "$0/$name" 2>/dev/null
-            grep -E "^(hugetlb|net_cls)\\b" /proc/cgroups | awk -v n="${name%%,*}" '$1 == n && $2 != 0 {exit 1}' && break
-            sleep 0.1; mount -t cgroup -o "$name" cgroup "$0/$name" 2>/dev/null
-        done
-    done
-}
-awk '$1 ~ /^(hugetlb|net_cls|net_prio)$/ && $2 != 0 {exit 1}' /proc/cgroups || exit 77
-for name in hugetlb net_cls,net_prio; do
-    mkdir "$0/$name"; mount -t cgroup -o "$name" cgroup "$0/$name" || { cleanup; exit 77; }
-done
-"$@"; status=$?
-cleanup
-exit $status
-"""
+def measure_more(program: Path) -> dict[str, str] | None:
+    """v1-more, in a mount namespace that may be changed; None where others have bound the controllers otherwise."""
+    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as mounts:
+        if not all(mounts.enter_context(mounted(name, Path(scratch, name))) for name in ("hugetlb", "net_cls,net_prio")):
+            return None
+        return measure("v1-more", program)
 
 
 def measure_apart(column: str, program: Path) -> dict[str, str] | None:
-    """`measure`, for v1-more in a mount namespace that has them; None where the kernel does not give them away now."""
-    if column != "v1-more":
-        return measure(column, program)
-    with tempfile.TemporaryDirectory() as where:
-        me = [sys.executable, "-m", "conformance.cgroups_table", "--program", str(program), "--inside", column]
-        argv = ["unshare", "--mount", "sh", "-c", MOUNT_MORE, where, *me]
-        done = subprocess.run(argv, cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
-    if done.returncode == 77:
-        return None
+    """The same in a process and a mount namespace of its own: it adopts orphans, and mounts what v1-more wants."""
+    again = [sys.executable, "-m", "conformance.cgroups_table", "--program", str(program), "--inside", column]
+    done = subprocess.run(["unshare", "--mount", *again], cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
     if done.returncode:
         raise RuntimeError(done.stderr)
-    cells: dict[str, str] = json.loads(done.stdout)
+    cells: dict[str, str] | None = json.loads(done.stdout)
     return cells
 
 
@@ -304,7 +297,7 @@ def main() -> int:
     if words[:1] == ["--merge"]:
         write_page(json.load(sys.stdin))
     elif words[:1] == ["--inside"]:
-        print(json.dumps(measure(words[1], program)))
+        print(json.dumps(measure_more(program) if words[1] == "v1-more" else measure(words[1], program)))
     else:
         found = {column: measure_apart(column, program) for column in words or available()}
         print(json.dumps({column: cells for column, cells in found.items() if cells}))

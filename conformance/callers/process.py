@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from conformance.hierarchies import mount_command, unseen
+
 CGROUPS = Path("/sys/fs/cgroup")
 
 Turn = tuple[str, str | tuple[int, int]]
@@ -48,7 +50,8 @@ class Sandbox:
     there is theirs and goes with them.
 
     ``tag`` names the cgroup that all containers lie below, so that leaks are told from what others do on this machine. With
-    `network` it is a network namespace as well, in which only the loopback device is up.
+    `network` it is a network namespace as well, in which only the loopback device is up. v1 hierarchies that the machine has
+    but does not mount are seen below /dev/shm: without them containerd, asked for statistics or to watch for OOM, fails.
     """
 
     SETUP = "mount -t tmpfs shm /dev/shm && mkdir -p /run/lock && echo && exec cat"
@@ -64,6 +67,12 @@ class Sandbox:
             raise OSError("cannot make a mount namespace")
         self.pid = self._holder.pid
         self.root = Path(f"/proc/{self.pid}/root")
+        self._tops = [CGROUPS, *CGROUPS.iterdir()]
+        for options in unseen():
+            place = f"/dev/shm/cgroup/{options}"
+            subprocess.run(self.argv("mkdir", "-p", place), check=True)
+            subprocess.run(self.argv(*mount_command(options, place)), check=True)
+            self._tops.append(self.root / place[1:])
         if network:
             subprocess.run(self.argv("ip", "link", "set", "lo", "up"), check=True)
 
@@ -98,8 +107,7 @@ class Sandbox:
 
     def cgroups(self) -> list[Path]:
         """Those of our containers, in every hierarchy, the innermost first."""
-        tops = [place / self.tag for place in (CGROUPS, *CGROUPS.iterdir())]
-        return [Path(path) for top in tops for path, _, _ in os.walk(top, topdown=False)]
+        return [Path(path) for top in self._tops for path, _, _ in os.walk(top / self.tag, topdown=False)]
 
     def processes(self) -> set[int]:
         """All that live in this mount namespace or in our containers, but for the holder."""
@@ -128,22 +136,6 @@ class Sandbox:
         found += [f"cgroup {cgroup}" for cgroup in self.cgroups()]
         self._holder.communicate()
         return found
-
-
-def hierarchies_are_seen(seconds: float = 10) -> bool:
-    """Whether all of v1's hierarchies are mounted where everybody looks, which containerd wants for its statistics.
-
-    Others on this machine may have one of their own in another mount namespace, for a while.
-    """
-    end = time.monotonic() + seconds
-    while True:
-        names = [line.split(":")[1] for line in Path("/proc/self/cgroup").read_text().splitlines()]
-        mounts = Path("/proc/self/mountinfo").read_text()
-        if all(f",{name}" in mounts for name in names if name):
-            return True
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)
 
 
 def settled(what: Callable[[], set[int]], seconds: float = 5) -> list[int]:

@@ -9,6 +9,7 @@ The tests' fixed names, such as /cgrouptest, are then names below the tag; each 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,6 +18,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from conformance.hierarchies import mounted
 
 CGROUPS = Path("/sys/fs/cgroup")
 UNSHARE = ["unshare", "--mount", "--propagation", "private"]
@@ -29,21 +32,20 @@ def enter(tag: str, controllers: list[str], *words: str) -> list[str]:
 
 def main(tag: str, controllers: str, *words: str) -> int:
     """The outer part; the exit status of `words`."""
-    with tempfile.TemporaryDirectory() as scratch:
-        added = [name for name in controllers.split(",") if name and _mount(name, Path(scratch, name))]
-        tops = [*_mounted(CGROUPS), *(Path(scratch, name) for name in added)]
+    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as mounts:
+        wanted = {name: Path(scratch, name) for name in controllers.split(",") if name and not _shown(name)}
+        added = [place for name, place in wanted.items() if mounts.enter_context(mounted(name, place))]
+        tops = [*_mounted(CGROUPS), *added]
         try:
             for top in tops:
                 _join(top / tag)
-            mounts = [f"{top.name}={_kind(top)}" for top in tops if top != CGROUPS]
-            inner = [*UNSHARE, "--cgroup", "sh", "-ec", INNER, "room", *mounts, "--", *words]
+            kinds = [f"{top.name}={_kind(top)}" for top in tops if top != CGROUPS]
+            inner = [*UNSHARE, "--cgroup", "sh", "-ec", INNER, "room", *kinds, "--", *words]
             status = attend(inner)
         finally:
             for top in tops:
                 (top / "cgroup.procs").write_text("0")  # out of it, back to where no room is
                 clear(top / tag)
-            for name in added:
-                _unmount(name, Path(scratch, name))
     return status
 
 
@@ -112,28 +114,9 @@ def _kind(top: Path) -> str:
     raise FileNotFoundError(f"{top} is no mount")
 
 
-def _mount(controller: str, place: Path) -> bool:
-    """Whether it was not mounted before and is now; a v2 host keeps its controllers."""
-    if (CGROUPS / controller).exists() or (CGROUPS / "cgroup.procs").exists():
-        return False
-    place.mkdir()
-    done = subprocess.run(["mount", "-t", "cgroup", "-o", controller, "cgroup", place], stderr=subprocess.DEVNULL)
-    if done.returncode:
-        place.rmdir()
-    return not done.returncode
-
-
-def _unmount(controller: str, place: Path) -> None:
-    """A hierarchy outlives its last mount while a removed cgroup is dying in it: mount it once more, and unmount it later."""
-    for attempt in range(20):
-        if attempt:
-            subprocess.run(["mount", "-t", "cgroup", "-o", controller, "cgroup", place], check=True)
-            time.sleep(0.1)
-        subprocess.run(["umount", place], check=True)
-        time.sleep(0.05)
-        if any(line.split()[:2] == [controller, "0"] for line in Path("/proc/cgroups").read_text().splitlines()):
-            break
-    place.rmdir()
+def _shown(controller: str) -> bool:
+    """Whether the machine has it where everybody looks; a v2 host keeps its controllers."""
+    return (CGROUPS / controller).exists() or (CGROUPS / "cgroup.procs").exists()
 
 
 def _join(cgroup: Path) -> None:

@@ -14,58 +14,36 @@ from pyrunc import cgroups
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCRIPT = """
-import json, os, subprocess, sys, time
+import json, os, subprocess, sys
+from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 name, where, options = sys.argv[2:5]
 resources = json.loads(sys.argv[5])
+from conformance.hierarchies import mounted
 from pyrunc import cgroups, errors
-mounted = f"{where}/{options}"
-os.mkdir(mounted)
-
-def mount():
-    new = "none," + options if options.startswith("name=") else options
-    return subprocess.run(["mount", "-t", "cgroup", "-o", new, "cgroup", mounted], stderr=subprocess.DEVNULL).returncode == 0
-
-def given_back():
-    if options.startswith("name="):
-        return f":{options}:" not in open("/proc/self/cgroup").read()
-    lines = [line.split() for line in open("/proc/cgroups")]
-    return all(line[1] == "0" for line in lines if line[0] in options.split(","))
-
-def unmount():
-    # A hierarchy outlives its last mount if a removed cgroup is still dying in it, until it is mounted and unmounted once more.
-    for _ in range(50):
-        subprocess.run(["umount", mounted], check=True)
-        time.sleep(0.05)
-        if given_back():
-            return
-        mount()
-        time.sleep(0.05)
-    sys.exit(f"{options} stays bound to v1")
-
-if not given_back() or not mount():
-    sys.exit(77)
-manager = cgroups.select({"linux": {"cgroupsPath": "/" + name}}, name, rootless=False)
-child = subprocess.Popen(["sleep", "60"])
-told = {"paths": {key: path for key, path in manager.paths.items() if key in options.split(",")}}
-try:
-    manager.create()
+with mounted(options, Path(where, options)) as there:
+    if not there:
+        sys.exit(77)
+    manager = cgroups.select({"linux": {"cgroupsPath": "/" + name}}, name, rootless=False)
+    child = subprocess.Popen(["sleep", "60"])
+    told = {"paths": {key: path for key, path in manager.paths.items() if key in options.split(",")}}
     try:
-        manager.apply(resources)
-        told["error"] = None
-    except errors.PyruncError as error:
-        told["error"] = error.message
-    manager.join(child.pid)
-    told["joined"] = f"{options}:/{name}" in open(f"/proc/{child.pid}/cgroup").read()
-    directory = manager.paths[options.split(",")[0]]
-    present = [file for file in sys.argv[6:] if os.path.exists(f"{directory}/{file}")]
-    told["files"] = {file: open(f"{directory}/{file}").read().split() for file in present}
-    told["legs"] = [(leg.kind, leg.source, leg.target) for leg in manager.mount_view(cgroups.layout(), private=False)]
-finally:
-    manager.kill_all()
-    child.wait()
-    manager.destroy()
-    unmount()
+        manager.create()
+        try:
+            manager.apply(resources)
+            told["error"] = None
+        except errors.PyruncError as error:
+            told["error"] = error.message
+        manager.join(child.pid)
+        told["joined"] = f"{options}:/{name}" in open(f"/proc/{child.pid}/cgroup").read()
+        directory = manager.paths[options.split(",")[0]]
+        present = [file for file in sys.argv[6:] if os.path.exists(f"{directory}/{file}")]
+        told["files"] = {file: open(f"{directory}/{file}").read().split() for file in present}
+        told["legs"] = [(leg.kind, leg.source, leg.target) for leg in manager.mount_view(cgroups.layout(), private=False)]
+    finally:
+        manager.kill_all()
+        child.wait()
+        manager.destroy()
 print(json.dumps(told))
 """
 
@@ -80,7 +58,7 @@ def run(container_id: str, where: Path, options: str, resources: dict[str, Any],
     command = ["unshare", "-m", "python3", "-c", SCRIPT, PROJECT, container_id, where, options, json.dumps(resources), *files]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if done.returncode == 77:
-        pytest.skip(f"{options} is bound to v1 already or cannot be")
+        pytest.skip(f"{options} is bound to v1 otherwise or cannot be")
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     return told

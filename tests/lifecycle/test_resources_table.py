@@ -36,6 +36,6 @@ def test_a_column(pyrunc: Path, column: str) -> None:
         pytest.skip(f"the page has no {COLUMNS[column]}")
     measured = measure_apart(column, pyrunc)
     if measured is None:
-        pytest.skip("the controllers are bound elsewhere at the moment")
+        pytest.skip("others have bound the controllers otherwise")
     different = {name: (cell, page[name][column]) for name, cell in measured.items() if not same(cell, page[name][column])}
     assert not different

@@ -6,7 +6,7 @@ import os
 import time
 
 from conformance.callers.engines import Containerd
-from conformance.callers.process import Turn, hierarchies_are_seen
+from conformance.callers.process import Turn
 from conformance.callers.scenarios.shared import pids_of
 from conformance.callers.scenarios.table import LOOP, READ, on
 
@@ -53,14 +53,12 @@ def run_missing(engine: Containerd) -> None:
 @containerd
 def task(engine: Containerd) -> None:
     """run -d, tasks ls, ps, metrics, exec, exec -t, kill, delete"""
-    seen = hierarchies_are_seen()
     with engine.container("/bin/sh", "-c", LOOP) as name:
         listed = engine("task", "list").out.splitlines()[1].split()
         assert (listed[0], listed[2], engine.records()) == (name, "RUNNING", [name]), listed
         groups = [group for group in engine.sandbox.cgroups() if group.name == name]
         assert groups and all(listed[1] in pids_of(group) for group in groups)
-        if seen and hierarchies_are_seen(0):
-            engine("task", "metrics", name).says("pids.current")
+        engine("task", "metrics", name).says("pids.current")
         assert listed[1] in engine("task", "ps", name).out.split()
         engine("task", "exec", "--exec-id", "e1", name, "/bin/sh", "-c", "echo in; exit 6", status=6).prints("in")
         turns: list[Turn] = [("ready", "hello\n")]
