@@ -250,7 +250,8 @@ def measure_more(program: Path) -> dict[str, str] | None:
 def measure_apart(column: str, program: Path) -> dict[str, str] | None:
     """The same in a process and a mount namespace of its own: it adopts orphans, and mounts what v1-more wants."""
     again = [sys.executable, "-m", "conformance.cgroups_table", "--program", str(program), "--inside", column]
-    done = subprocess.run(["unshare", "--mount", *again], cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+    argv = ["unshare", "--mount", *again]
+    done = subprocess.run(argv, cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
     if done.returncode:
         raise RuntimeError(done.stderr)
     cells: dict[str, str] | None = json.loads(done.stdout)
