@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -32,12 +33,19 @@ long pyrunc_receive(int channel, void *buffer, size_t size, int *passed) {
     return n;
 }
 
-/* A path too long for sun_path is reached through its directory's fd. */
-static int connect_to(const char *path) {
+/* A path too long for sun_path is reached through its directory's fd. A backlog that is full lets connect(2) wait for ever, and
+ * in vain so a non-blocking one: unix(7) has EAGAIN for that and no poll(2). So it is a time-out, of what is sent as well. */
+static int connect_to(const char *path, int milliseconds) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct timeval limit = {milliseconds / 1000, milliseconds % 1000 * 1000};
     int dir = -1, error = 0, s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (s < 0)
         return -errno;
+    if (setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0) {
+        error = errno;
+        close(s);
+        return -error;
+    }
     if (strlen(path) < sizeof address.sun_path)
         strcpy(address.sun_path, path);
     else {
@@ -61,16 +69,36 @@ static int connect_to(const char *path) {
     return -error;
 }
 
-/* Connects to the caller's stream socket and sends the payload with the fd: console-socket and pidfd-socket. */
-int pyrunc_hand_over(const char *path, const char *payload, size_t size, int fd) {
+/* All of it: a stop and SIGCONT, or room for a part alone, end a call that has a time-out (signal(7)). */
+static int send_all(int s, struct msghdr *message) {
+    struct iovec *left = message->msg_iov;
+    while (left->iov_len) {
+        ssize_t n = sendmsg(s, message, MSG_NOSIGNAL);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0) {
+            left->iov_base = (char *)left->iov_base + n;
+            left->iov_len -= (size_t)n;
+            message->msg_control = NULL; /* the fd has gone with the first bytes */
+            message->msg_controllen = 0;
+        }
+    }
+    return 0;
+}
+
+/* Connects to somebody's stream socket and sends the payload with the fd: console-socket, pidfd-socket, a seccomp agent's.
+ * -ETIMEDOUT if it is not accepted, or not read, for so long; -EINTR before anything was sent. */
+int pyrunc_hand_over(const char *path, const char *payload, size_t size, int fd, int milliseconds) {
     union fd_message control = {.header = {.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
     struct iovec vector = {(void *)payload, size};
     struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    int s = connect_to(path);
+    int error, s = connect_to(path, milliseconds);
     if (s < 0)
-        return s;
-    memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
-    int error = sendmsg(s, &message, MSG_NOSIGNAL) < 0 ? errno : 0;
-    close(s);
-    return -error;
+        error = s;
+    else {
+        memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+        error = send_all(s, &message);
+        close(s);
+    }
+    return error == -EAGAIN ? -ETIMEDOUT : error;
 }

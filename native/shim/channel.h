@@ -6,6 +6,6 @@
 
 int pyrunc_channel(int fds[2]);
 long pyrunc_receive(int channel, void *buffer, size_t size, int *passed);
-int pyrunc_hand_over(const char *path, const char *payload, size_t size, int fd);
+int pyrunc_hand_over(const char *path, const char *payload, size_t size, int fd, int milliseconds);
 
 #endif

@@ -5,6 +5,8 @@ The C side returns -errno and keeps no state; see native/shim/, one topic a file
 
 from __future__ import annotations
 
+from errno import EINTR
+
 from pyrunc._shim import ffi, lib
 from pyrunc.kernel import os
 
@@ -78,9 +80,13 @@ def receive(channel: int, size: int) -> tuple[bytes, int | None]:
     return ffi.buffer(buffer, n)[:], passed[0] if passed[0] >= 0 else None
 
 
-def hand_over(path: str, payload: bytes, fd: int) -> None:
-    """Connect to the unix stream socket at `path` and send the payload with the fd (SCM_RIGHTS)."""
-    _check(lib.pyrunc_hand_over(os.fsencode(path), payload, len(payload), fd), path)
+def hand_over(path: str, payload: bytes, fd: int, milliseconds: int) -> None:
+    """Connect to the unix stream socket at `path` and send the payload with the fd (SCM_RIGHTS). ETIMEDOUT when whoever listens
+    does not accept it, or read it, for so long."""
+    arguments = (os.fsencode(path), payload, len(payload), fd, milliseconds)
+    while (result := lib.pyrunc_hand_over(*arguments)) == -EINTR:
+        pass  # a handler for the signal has run meanwhile, if there is one
+    _check(result, path)
 
 
 def unmount_below(dir: int, path: str, id: int, *, detach: bool) -> None:

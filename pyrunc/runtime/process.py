@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import ETIMEDOUT
+
 from pyrunc.config.names import RLIMITS
 from pyrunc.errors import ConfigError, KernelError
 from pyrunc.kernel import os, sys
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
 
 CONFIG_COPY = "config.json"
 """In the container's directory: later edits of the bundle's own have no effect (runtime-spec, lifecycle, step 2)."""
+
+TAKEN_MS = 10_000
+"""Whoever listens on a socket may be busy, with other containers' too; one that hangs must not hold up us, and our lock."""
+
+NOT_TAKEN = f"who listens there has not taken it for {TAKEN_MS // 1000} s: see whether it is stopped or stuck, and restart it"
 
 CACHE = "@cache"
 """Below --root; ``@`` cannot be in a container's ID."""
@@ -47,9 +54,7 @@ def give_listener(profile: dict[str, Any], record: Record, status: str, pid: int
     payload = dumps(about)[:-1].encode() + b',"state":' + state + b"}"
     at, path = "linux.seccomp.listenerPath", profile["listenerPath"]
     try:
-        sys.hand_over(path, payload, listener)
-    except OSError as error:
-        raise KernelError.of(f"{at}: send the filter's listener to the agent at {path}", error, config_path=at) from error
+        _hand_over(f"{at}: send the filter's listener to the agent at {path}", path, payload, listener, at)
     finally:
         os.close(listener)
 
@@ -108,7 +113,12 @@ def send_console(path: str, master: int) -> None:
 
 
 def hand_over(option: str, path: str, payload: bytes, fd: int) -> None:
+    _hand_over(f"send to {option} {path}", path, payload, fd)
+
+
+def _hand_over(what: str, path: str, payload: bytes, fd: int, config_path: str | None = None) -> None:
     try:
-        sys.hand_over(path, payload, fd)
+        sys.hand_over(path, payload, fd, TAKEN_MS)
     except OSError as error:
-        raise KernelError.of(f"send to {option} {path}", error) from error
+        hint = NOT_TAKEN if error.errno == ETIMEDOUT else None
+        raise KernelError(what, error.errno or 0, config_path=config_path, hint=hint) from error

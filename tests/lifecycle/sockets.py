@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
 import os
 import select
@@ -42,6 +43,33 @@ class Receiver:
 
     def close(self) -> None:
         self.socket.close()
+        self.path.unlink()
+
+
+class Stuck:
+    """A listening unix socket whose backlog is full and stays so: connect(2) waits there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(str(path))
+        self._socket.listen(0)
+        self._waiting = [self._client()]
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._waiting[-1].connect(str(path))
+                self._waiting.append(self._client())
+
+    def _client(self) -> socket.socket:
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+    def take(self) -> socket.socket:
+        """A connection that was waiting; another one may come."""
+        return self._socket.accept()[0]
+
+    def close(self) -> None:
+        for one in (*self._waiting, self._socket):
+            one.close()
         self.path.unlink()
 
 
