@@ -32,7 +32,7 @@ class Agent:
     def __init__(self, path: Path, decide: Decide) -> None:
         self.path = path
         self.decide = decide
-        self._messages: list[dict[str, Any]] = []
+        self.all: list[dict[str, Any]] = []
         self.calls: list[tuple[int, int]] = []
         self.faults: list[BaseException] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -56,9 +56,9 @@ class Agent:
 
     def messages(self, count: int) -> list[dict[str, Any]]:
         """All that have come, which must be so many; the last may be on its way."""
-        until(lambda: len(self._messages) >= count or bool(self.faults), SECONDS, "no message came")
-        assert len(self._messages) == count and not self.faults
-        return self._messages
+        until(lambda: len(self.all) >= count or bool(self.faults), SECONDS, "no message came")
+        assert len(self.all) == count and not self.faults
+        return self.all
 
     def end(self) -> None:
         """Let go of the listeners, as an agent does that dies."""
@@ -101,7 +101,7 @@ class Agent:
                 data += more
         assert [(level, kind) for level, kind, _ in controls] == [(socket.SOL_SOCKET, socket.SCM_RIGHTS)]
         (listener,) = array.array("i", controls[0][2])
-        self._messages.append(json.loads(data))
+        self.all.append(json.loads(data))
         return listener
 
     def _answer(self, listener: int) -> None:

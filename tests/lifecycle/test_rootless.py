@@ -6,22 +6,29 @@ the others is of no account.
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import json
 import os
 import shutil
 import subprocess
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from pyrunc.config.default import default_spec
+from tests.lifecycle.agent import Agent
 from tests.lifecycle.box import BASE, Box, mountinfo
 
 UID, GID = 12345, 23456
 RANGE = 400_000
 """The user, whom the host need not know, and the first of the ids that are lent to it."""
+
+X86_64_MKDIR = 83
+"""Of the calls by which a program may make a directory the one whose first argument is the name."""
 
 CGROUP2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
@@ -177,6 +184,115 @@ def test_the_whole_life(user: User) -> None:
     assert user.id in user("list", "-q").stdout
     user("kill", user.id, "KILL")
     user("delete", "--force", user.id)
+
+
+class IoVec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+def by_another_name(pid: int, number: int, arguments: tuple[int, ...]) -> int:
+    """Make the directory that was asked for, with the user's own rights over the process. Its mem in procfs is its own user's."""
+    text = ctypes.create_string_buffer(64)
+    here, there = (IoVec(at, 64) for at in (ctypes.addressof(text), arguments[number != X86_64_MKDIR]))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.process_vm_readv(pid, ctypes.byref(here), 1, ctypes.byref(there), 1, 0) < 0:
+        raise OSError(ctypes.get_errno(), "process_vm_readv")
+    os.mkdir(f"/proc/{pid}/root{text.value.decode()}-by-the-agent")
+    return errno.EREMOTE
+
+
+class OwnAgent:
+    """A seccomp agent that is a process of the user's, with a socket in its home."""
+
+    def __init__(self, user: User) -> None:
+        self.path = user.home / "agent"
+        self._said = user.home / "agent.json"
+
+    def __enter__(self) -> OwnAgent:
+        end, self._end = os.pipe()
+        ready, listens = os.pipe()
+        self._pid = os.fork()
+        if not self._pid:
+            os.close(self._end)
+            self._be(end, listens)
+        for fd in (end, listens):
+            os.close(fd)
+        os.read(ready, 1)
+        os.close(ready)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._end)
+        assert os.waitpid(self._pid, 0)[1] == 0
+
+    def _be(self, end: int, listens: int) -> NoReturn:
+        try:
+            os.setgroups([])
+            os.setresgid(GID, GID, GID)
+            os.setresuid(UID, UID, UID)
+            with Agent(self.path, by_another_name) as agent:
+                os.write(listens, b"\n")
+                os.read(end, 1)
+            self._said.write_text(json.dumps(agent.all))
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+    def messages(self) -> list[dict[str, Any]]:
+        """What it was sent, when it has ended."""
+        found: list[dict[str, Any]] = json.loads(self._said.read_text())
+        return found
+
+
+@pytest.fixture
+def noted(user: User) -> User:
+    """A user whose container's mkdir(2) is an agent's to decide."""
+    rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}
+    listener = {"listenerPath": str(user.home / "agent"), "listenerMetadata": "of a user"}
+    user.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule], **listener}
+    user.config["root"]["readonly"] = False
+    (user.rootfs / "tmp").chmod(0o1777)
+    return user
+
+
+MAKE = "mkdir /tmp/x 2>/dev/null || :; test ! -e /tmp/x; ls /tmp"
+
+
+@pytest.mark.parametrize("no_new_privs", [False, True])
+@pytest.mark.parametrize("lent", [False, True], ids=["root of one id", "another of a range"])
+def test_a_seccomp_agent_of_the_users(noted: User, no_new_privs: bool, lent: bool) -> None:
+    """It is sent the listener, decides, and may act for the process: both are the user's, and so is the user namespace."""
+    noted.config["process"]["noNewPrivileges"] = no_new_privs
+    if lent:
+        noted.lend()
+        noted.config["process"]["user"] = {"uid": 1000, "gid": 1000}
+    with OwnAgent(noted) as agent:
+        assert noted.lines(MAKE) == ["x-by-the-agent"]
+    assert (noted.rootfs / "tmp/x-by-the-agent").stat().st_uid == UID
+    (message,) = agent.messages()
+    assert (message["metadata"], message["state"]["id"], message["state"]["status"]) == ("of a user", noted.id, "creating")
+    assert message["pid"] == message["state"]["pid"] > 1
+
+
+def test_a_seccomp_agent_of_the_users_for_exec(noted: User) -> None:
+    with OwnAgent(noted) as agent:
+        noted.write("sleep", "1000")
+        noted("create", "--bundle", noted.bundle, noted.id)
+        noted("start", noted.id)
+        assert noted("exec", noted.id, "sh", "-ec", MAKE).stdout == "x-by-the-agent\n"
+        noted("delete", "--force", noted.id)
+    first, second = agent.messages()
+    assert (first["state"]["status"], second["state"]["status"]) == ("creating", "running")
+    assert first["pid"] == first["state"]["pid"] == second["state"]["pid"] != second["pid"]
+
+
+def test_a_seccomp_agent_that_is_not_the_users(noted: User) -> None:
+    """Its socket decides who may connect."""
+    with Agent(noted.home / "agent", by_another_name) as agent:
+        agent.path.chmod(0o600)
+        said = noted.refused()
+    assert f"send the filter's listener to the agent at {agent.path}: permission denied" in said
 
 
 def test_devices_are_the_hosts(user: User) -> None:
