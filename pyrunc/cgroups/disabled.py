@@ -24,7 +24,14 @@ class Disabled(Manager):
         return
 
     def update(self, change: dict[str, Any], saved: dict[str, Any]) -> Journal:
-        raise UnsupportedError("the container has no cgroups that could be limited", hint="it was made without a cgroup manager")
+        """For an `update` of something else, as of a class of service, nothing is to be done."""
+        from .change import Journal, merged
+
+        if any(merged({}, change).values()):
+            raise UnsupportedError(
+                "the container has no cgroups that could be limited", hint="it was made without a cgroup manager"
+            )
+        return Journal()
 
     def apply_devices(self, resources: dict[str, Any] | None) -> None:
         return

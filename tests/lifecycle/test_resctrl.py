@@ -75,6 +75,23 @@ def test_update_and_events(box: Box, top: Path) -> None:
     box.down()
 
 
+def test_a_class_of_service_without_cgroups(box: Box, top: Path) -> None:
+    """resctrl is none: the class is joined, changed and left; what needs a cgroup is refused, and the class left as it was."""
+    box.linux["intelRdt"] = {"l3CacheSchema": "L3:0=7"}
+    box.args("sleep", "1000")
+    box.cli("--cgroup-manager", "disabled", "create", "--bundle", box.bundle, box.id, check=True)
+    group = top / box.id
+    assert (group / "tasks").read_text().isdigit()
+    box.cli("update", "--l3-cache-schema", "L3:0=f", box.id, check=True)
+    assert (group / "schemata").read_text() == "L3:0=f\n"
+    refused = box.cli("update", "--l3-cache-schema", "L3:0=3", "--pids-limit", "5", box.id, check=1)
+    assert one_line(refused) == "the container has no cgroups that could be limited"
+    nothing = {"memory": {"limit": 0}, "cpu": {}, "devices": []}
+    box.cli("update", "--resources", "-", "--mem-bw-schema", "MB:0=20", box.id, input=json.dumps(nothing), check=True)
+    assert (group / "schemata").read_text() == "MB:0=20\n"
+    box.down()
+
+
 def test_no_class_of_service_to_update(box: Box) -> None:
     box.create()
     message = one_line(box.cli("update", "--mem-bw-schema", "MB:0=20", box.id, check=1))

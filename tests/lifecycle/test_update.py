@@ -243,8 +243,10 @@ def test_the_check_before_an_update(box: Box) -> None:
 def test_the_disabled_manager_has_nothing_to_update(box: Box) -> None:
     box.bundle.write()
     box.cli("--cgroup-manager", "disabled", "create", "--bundle", box.bundle, box.id, check=True)
-    message = one_line(box.cli("update", "--pids-limit", "5", box.id, check=1))
-    assert message == "the container has no cgroups that could be limited"
+    for limit in ("5", "0", "-1"):
+        message = one_line(box.cli("update", "--pids-limit", limit, box.id, check=1))
+        assert message == "the container has no cgroups that could be limited"
+    box.cli("update", box.id, check=True)  # of nothing, which is in force
     assert one_line(box.cli("pause", box.id, check=1)).startswith("the container has no cgroup that can be frozen")
     box.down()
 
