@@ -258,5 +258,5 @@ def test_it_cannot_be_traced_by_the_container_on_its_way_in(box: Box) -> None:
 
 def test_many_at_once(up: Box) -> None:
     runs = [up.cli.popen("exec", up.id, "sh", "-c", f"exit {number}", stdin=subprocess.DEVNULL) for number in range(8)]
-    assert [run.wait(timeout=30) for run in runs] == list(range(8))
+    assert [run.wait(timeout=60) for run in runs] == list(range(8))
     until(lambda: up.ex("ls /proc | grep -c '^[0-9]'").strip() in ("4", "5"), 60, "processes have stayed")

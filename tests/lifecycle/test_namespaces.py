@@ -14,7 +14,6 @@ from tests.conftest import reap
 from tests.lifecycle.box import BASE, NAMESPACES, Box, namespace_of, status_of
 
 
-
 @pytest.fixture
 def holder() -> Iterator[Callable[..., int]]:
     """Starts a process of its own namespaces, by unshare(1)'s options; its pid."""
