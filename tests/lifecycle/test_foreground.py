@@ -18,7 +18,6 @@ from pyrunc.state.store import Container
 from tests.conftest import until
 from tests.lifecycle.box import Box, status_of
 
-
 UNTIL_GONE = "touch {0}; while [ -e {0} ]; do sleep 0.05; done"
 
 
