@@ -88,7 +88,7 @@ def preload(names):
 sys.meta_path.insert(0, Bundle)
 for word in sys.argv[1:]:
     if word in orders:
-        preload(orders[word])
+        preload(orders[word][posix.access("/sys/fs/cgroup/cgroup.controllers", posix.F_OK)])
         break
 '''
 
@@ -119,14 +119,21 @@ class Lean(ast.NodeTransformer):
         return ast.copy_location(ast.Pass(), node) if node.module == "__future__" else node
 
 
-# Command -> what it loads beside its own two modules, on every host or on most.
-FREEZER = ("pyrunc.cgroups.freezer",)
-REOPENED = (*FREEZER, "pyrunc.cgroups.manager")
-MAKING = tuple(f"pyrunc.cgroups.{name}" for name in ("devices", "hierarchies", "limits_v1", "manager", "settings", "v1", "view"))
-COMMANDS: dict[str, tuple[str, ...]] = {
-    "create": (*MAKING, "pyrunc.kernel.host"), "run": (*MAKING, "pyrunc.kernel.host", "pyrunc.launch.foreground"),
-    "exec": REOPENED, "start": FREEZER, "state": FREEZER, "delete": REOPENED, "kill": (),
-}  # fmt: skip
+def beside(version: str, making: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Command -> what it loads beside its own two modules, on every host with cgroups of this version or on most.
+
+    `making` is what only this version's limits and devices need. The loader guesses the version: what it has not foreseen is
+    loaded when it is imported."""
+    freezer = ("cgroups.freezer",)
+    reopened = (*freezer, "cgroups.manager", f"cgroups.{version}")
+    making = (*(f"cgroups.{name}" for name in ("devices", "hierarchies", version, *making, "view")), "kernel.host")
+    return {
+        "create": making, "run": (*making, "launch.foreground"),
+        "exec": reopened, "start": freezer, "state": freezer, "delete": reopened, "kill": (),
+    }  # fmt: skip
+
+
+VERSIONS = (beside("v1", ("limits_v1",)), beside("v2", ("limits_v2", "bpf", "delegation")))
 
 
 TRACE = '''
@@ -149,11 +156,13 @@ EXTENSIONS = ("_blake2", "_cffi_backend", "_json", "fcntl", "pyrunc._shim", "sel
 """What the commands load of compiled modules. Some interpreters have a few of them built in."""
 
 
-def order_of(command: str, package: Path) -> list[str]:
+def order_of(command: str, further: tuple[str, ...], package: Path) -> list[str]:
     """The modules that `command` always loads, each after those that it imports itself. The shim may not be built yet."""
-    modules = ["pyrunc.cli.main", f"pyrunc.cli.{command}", f"pyrunc.runtime.{command}", *COMMANDS[command]]
+    modules = [f"pyrunc.{name}" for name in ("cli.main", f"cli.{command}", f"runtime.{command}", *further)]
     words = [sys.executable, "-ISB", "-c", TRACE, str(package.parent), *modules]
-    return subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    # One object for each name is one copy of it in the file.
+    return [sys.intern(name) for name in done.stdout.split()]
 
 
 def make(package: Path) -> bytes:
@@ -171,10 +180,10 @@ def make(package: Path) -> bytes:
         tree = Lean().visit(ast.parse(path.read_bytes(), str(place)))
         code = compile(ast.fix_missing_locations(tree), str(place), "exec", dont_inherit=True, optimize=2)
         data = marshal.dumps(code)
-        modules[name] = (is_package, str(place), len(codes), len(data))
+        modules[sys.intern(name)] = (is_package, str(place), len(codes), len(data))
         codes += data
     loader = compile(LOADER, "native/bundle.py", "exec", dont_inherit=True, optimize=2)
-    orders = {command: order_of(command, package) for command in COMMANDS}
+    orders = {command: [order_of(command, version[command], package) for version in VERSIONS] for command in VERSIONS[0]}
     known = {"modules": modules, "orders": orders, "extensions": EXTENSIONS, "suffix": SUFFIX}
     head = marshal.dumps((importlib.util.MAGIC_NUMBER, loader, known))
     return len(head).to_bytes(8, "little") + head + codes
