@@ -7,6 +7,7 @@ systemd's journal takes fields (systemd.journal-fields(7)), so what the JSON log
 from __future__ import annotations
 
 import _socket
+import struct
 
 from pyrunc.errors import KernelError
 
@@ -23,12 +24,15 @@ DAEMON = 3 << 3
 """The facility, LOG_DAEMON of syslog(3)."""
 MESSAGE_BYTES = 16384
 """Of a message. A longer datagram would need a larger send buffer, and syslog's readers cut at less."""
+SEND_SECONDS = 1
+"""A daemon that is stopped, and so reads nothing, loses a record and does not hold a container up."""
 
 
 def connect(kind: str) -> int:
     """A descriptor that takes what `entry` makes for this kind. Raises KernelError."""
     socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
     try:
+        socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, struct.pack("@ll", SEND_SECONDS, 0))
         socket.connect(SOCKETS[kind])
     except OSError as error:
         socket.close()

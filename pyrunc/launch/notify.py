@@ -27,6 +27,8 @@ VARIABLE = "NOTIFY_SOCKET"
 MESSAGE_BYTES = 4096
 BARRIER_MS = 30_000
 """How long the manager may take to close the barrier, as sd_notify_barrier(3)'s callers allow it."""
+SEND_SECONDS = 10
+"""How long it may take none of our messages, its queue being full: a manager that is stopped."""
 
 SUN_PATH = 107
 POLLIN = 1
@@ -117,10 +119,13 @@ class Notifier:
         manager = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
         try:
             _connect(manager, name)
+            manager.settimeout(SEND_SECONDS)
             manager.send(ready)
             manager.send(b"MAINPID=%d" % main)
             if not stays:
                 self._barrier(manager)
+        except TimeoutError:
+            self._warn(f"the service manager took no message at {name} within {SEND_SECONDS} s")
         except OSError as error:
             self._warn(KernelError.of(f"tell {name} that the container is ready", error).message)
         finally:

@@ -17,6 +17,7 @@ from pyrunc import daemons
 from pyrunc.cli.options import parse
 from pyrunc.errors import KernelError, PyruncError, UsageError
 from pyrunc.log import DEBUG, WARNING, Log, _quote_text, quote
+from tests.unit.sockets import fill
 
 ANY_TEXT = st.text(alphabet=st.characters(codec="utf-8") | st.characters(categories=["Cs"]), max_size=60)
 
@@ -228,3 +229,13 @@ def test_a_daemon_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(KernelError) as caught:
         Log().configure("journald:me")
     assert caught.value.message == f"open log journald: connect to {tmp_path}/none: no such file or directory"
+
+
+def test_a_daemon_that_reads_nothing_is_not_waited_for(daemon: socket.socket) -> None:
+    log = Log()
+    log.configure("syslog:me")
+    sent = fill(daemon)
+    log.error(PyruncError("lost"))
+    assert [daemon.recv(4096) for _ in range(sent)] == [b"full"] * sent
+    log.error(PyruncError("kept"))
+    assert daemon.recv(4096) == b"<27>me: kept"
