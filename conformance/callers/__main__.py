@@ -56,13 +56,16 @@ def measure(engine: str, runtime: Path) -> dict[Scenario, str]:
                 try:
                     scenario(caller)
                     results[scenario] = f"{(time.monotonic() - begin) * 1000:.0f} ms"
-                except AssertionError as error:
+                except Exception as error:  # a time-out or a file that is not there is this scenario's failure, not the run's end
                     results[scenario] = "FAILS"
-                    print(f"{engine}, {runtime.name}, {scenario.__name__}: {error}", file=sys.stderr)
+                    print(f"{engine}, {runtime.name}, {scenario.__name__}: {type(error).__name__}: {error}", file=sys.stderr)
                 if left := gone(caller):
                     results[scenario] += f", leaves {len(left)}"
         finally:
-            caller.close()
+            left = caller.close()
+        if left:
+            results[scenario] += f", leaves {len(left)} to the end"
+            print(f"{engine}, {runtime.name}: left behind: {'; '.join(left)}", file=sys.stderr)
     finally:
         shutil.rmtree(work)
     return results
