@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tomllib
@@ -75,6 +76,19 @@ def test_blocks_that_are_not_run_are_well_formed() -> None:
             else:
                 assert step.language in ("sh", "yaml"), step
     assert {"sh", "toml"} <= seen
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_command_in_the_prose_is_one_of_those_that_are_run(page: Path) -> None:
+    lines = [line.split() for step in pages.steps(page) if step.language == "sh" for line in step.text.splitlines()]
+    for command in re.findall(r"`((?:podman|docker|ctr|containerd|pyrunc) [^`]+)`", pages.FENCE.sub("", page.read_text())):
+        assert any(is_within(command.split(), line) for line in lines), command
+
+
+def is_within(words: list[str], line: list[str]) -> bool:
+    """In their order; there may be more between them."""
+    rest = iter(line)
+    return all(word in rest for word in words)
 
 
 def test_the_two_forms_of_containerds_file_say_the_same() -> None:
