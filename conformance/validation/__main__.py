@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from conformance.validation import room, trial
-from conformance.validation.expected import EXPECTED, lawful
+from conformance.validation.expected import EXPECTED, RACES, TRIES, lawful
 from conformance.validation.suite import Suite, from_debian
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -67,8 +67,11 @@ def default_runtimes() -> list[Path]:
 def measure(program: Path, runtimes: list[Path], suite: Suite, timeout: float) -> Row:
     row = {}
     for runtime in runtimes:
-        row[runtime.name] = trial.run(program, runtime, suite.directory, timeout)
-        trial.sweep(room.CGROUPS)
+        for _ in range(TRIES if program.stem in RACES else 1):
+            row[runtime.name] = trial.run(program, runtime, suite.directory, timeout)
+            trial.sweep(room.CGROUPS)
+            if row[runtime.name].clean:
+                break
     words = "  ".join(f"{name} {one.verdict} {one.seconds:.1f} s" for name, one in row.items())
     print(f"{program.stem}: {words}", file=sys.stderr, flush=True)
     return row

@@ -75,6 +75,11 @@ EXPECTED = {
     "start": Reason(LAW, "it wants a container without `process` to start, which MUST be an error", ("exit status 1",)),
 }
 
+RACES = ("poststart",)
+"""What may fail though all is well: the program and the hook write to one file, and nobody keeps the program from being the
+slower one. What is wrong fails each time."""
+TRIES = 5
+
 
 def lawful(name: str, trial: Trial) -> bool:
     """The test asks for what the specification has changed since, and that alone is missing."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conformance.validation import trial
-from conformance.validation.expected import EXPECTED, LAW, lawful
+from conformance.validation.expected import EXPECTED, LAW, TRIES, lawful
 from conformance.validation.results import parse
 from conformance.validation.suite import Suite
 from conformance.validation.trial import COMPLAINS, DIED, FAILED, PASSED, SILENT, Trial, judge
@@ -106,6 +106,20 @@ def test_the_table_and_nothing_left(checkout: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "true: 2 of 2 clean" in done.stdout and "false: 2 of 2 clean" in done.stdout, done.stdout
     assert not list(Path("/sys/fs/cgroup").glob(f"**/left-{TAG}"))
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize(("name", "at", "tries"), [("poststart", 3, 3), ("poststart", 9, TRIES), ("other", 2, 1)])
+def test_a_race_is_run_again_and_nothing_else_is(tmp_path: Path, name: str, at: int, tries: int) -> None:
+    program = tmp_path / f"suite/validation/{name}/{name}.t"
+    program.parent.mkdir(parents=True)
+    (tmp_path / "suite/runtimetest").touch()
+    count = tmp_path / "count"
+    program.write_text(f'#!/bin/sh\necho >>{count}; [ "$(wc -l <{count})" = {at} ] || printf "not "; echo "ok 1\n1..1"\n')
+    program.chmod(0o755)
+    words = [sys.executable, "-m", "conformance.validation", "--checkout", str(tmp_path / "suite"), "/bin/true"]
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode == 0, len(count.read_text())) == (at == tries, tries), done.stderr
 
 
 @pytest.mark.skipif(not shutil.which("go"), reason="no go: apt-get install golang-go")
