@@ -1,6 +1,6 @@
 """Every scenario with runc and with pyrunc, side by side: ``python3 -m conformance.callers [--engine NAME]... [RUNTIME]...``
 
-Needs root, busybox-static, and the callers of Debian; those that are absent are left out.
+podman's with crun too. Needs root, busybox-static, and the callers of Debian; those that are absent are left out.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from pathlib import Path
 
 from conformance.callers.known import ENGINES, gone
 from conformance.callers.scenarios import SCENARIOS, Scenario
+from conformance.validation import room
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
+INSIDE = "PYRUNC_CALLERS_ROOM"
 
 
 def main() -> int:
@@ -24,9 +26,12 @@ def main() -> int:
     parser.add_argument("runtime", nargs="*", help="paths of runtimes (default: runc and build/pyrunc)")
     parser.add_argument("--engine", action="append", choices=sorted(ENGINES), help="only this caller")
     given = parser.parse_args()
-    runtimes = [Path(os.path.abspath(name)) for name in given.runtime] or default_runtimes()
     failed = 0
     for name in given.engine or ENGINES:
+        runtimes = [Path(os.path.abspath(path)) for path in given.runtime] or default_runtimes(name)
+        if INSIDE not in os.environ and any(runtime.name == "crun" for runtime in runtimes):
+            failed += in_a_room(name, runtimes)
+            continue
         columns = {}
         for runtime in runtimes:
             try:
@@ -39,9 +44,18 @@ def main() -> int:
     return min(failed, 1)
 
 
-def default_runtimes() -> list[Path]:
-    found = [Path(program) for program in (shutil.which("runc"), PROJECT / "build/pyrunc") if program]
-    return [path for path in found if path.exists()]
+def default_runtimes(engine: str) -> list[Path]:
+    """crun is podman's; the others' scenarios want runc's words and options."""
+    found = [shutil.which("runc"), shutil.which("crun") if engine == "podman" else None, PROJECT / "build/pyrunc"]
+    return [path for program in found if program and (path := Path(program)).exists()]
+
+
+def in_a_room(engine: str, runtimes: list[Path]) -> int:
+    """One engine where v1's hugetlb is mounted, which crun 1.8 wants of a hybrid host; what `main` says of it."""
+    sys.stdout.flush()
+    words = [sys.executable, "-m", "conformance.callers", "--engine", engine, *map(str, runtimes)]
+    env = {**os.environ, INSIDE: "yes", "PYTHONPATH": str(PROJECT)}
+    return room.attend(room.enter(f"callers-room-{os.getpid()}", ["hugetlb"], *words), env)
 
 
 def measure(engine: str, runtime: Path) -> dict[Scenario, str]:

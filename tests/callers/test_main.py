@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.callers.__main__ import main
+from conformance.callers.__main__ import default_runtimes, main
 from conformance.callers.known import ENGINES
 from conformance.callers.scenarios import SCENARIOS
 
@@ -65,6 +66,12 @@ def test_what_is_left_at_the_end_is_a_fault(monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setattr(sys.modules[__name__], "LEFT", ["process 7"])
     assert run([fine], monkeypatch) == 1
     assert "podman, true: left behind: process 7" in capsys.readouterr().err
+
+
+def test_crun_is_run_where_its_words_are_not_what_is_tested() -> None:
+    names = {engine: [runtime.name for runtime in default_runtimes(engine)] for engine in ENGINES}
+    assert ("crun" in names["podman"]) == bool(shutil.which("crun"))
+    assert not any("crun" in found for engine, found in names.items() if engine != "podman")
 
 
 def run(scenarios: list[Callable[[object], None]], monkeypatch: pytest.MonkeyPatch) -> int:
