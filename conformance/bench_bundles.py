@@ -1,4 +1,5 @@
-"""The bench's bundles: the default config and one of the weight of Docker's, on one root file system of busybox."""
+"""The bench's bundles: the default config, one of the weight of Docker's, and the default with the seccomp profile of that, on
+one root file system of busybox."""
 
 from __future__ import annotations
 
@@ -27,13 +28,16 @@ def make_bundles(work: Path) -> list[Path]:
     shutil.copy(busybox, rootfs / "bin/busybox")
     for name in ("sh", "sleep", "true"):
         (rootfs / "bin" / name).symlink_to("busybox")
-    for name, config in (("default", light_config()), ("docker", heavy_config())):
+    heavy, filtered = heavy_config(), light_config()
+    filtered["linux"]["seccomp"] = heavy["linux"]["seccomp"]
+    bundles = {"default": light_config(), "docker": heavy, "filtered": filtered}
+    for name, config in bundles.items():
         config.update(root={"path": str(rootfs)}, ociVersion="1.0.2")  # the newest that Debian 12's crun reads
         for variant, args in (("run", ["/bin/true"]), ("wait", ["/bin/sleep", "1000"])):
             config["process"].update(args=args, terminal=False)
             (work / name / variant).mkdir(parents=True)
             (work / name / variant / "config.json").write_text(json.dumps(config))
-    return [work / "default", work / "docker"]
+    return [work / name for name in bundles]
 
 
 def light_config() -> dict[str, Any]:

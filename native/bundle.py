@@ -152,7 +152,7 @@ for name in sys.argv[2:]:
 '''
 
 SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
-EXTENSIONS = ("_blake2", "_cffi_backend", "_json", "fcntl", "pyrunc._shim", "select")
+EXTENSIONS = ("_cffi_backend", "_json", "fcntl", "pyrunc._shim", "select")
 """What the commands load of compiled modules. Some interpreters have a few of them built in."""
 
 

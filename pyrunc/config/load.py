@@ -84,7 +84,7 @@ def read(path: str) -> bytes:
     try:
         chunks = []
         left = LIMIT
-        while chunk := os.read(fd, 1 << 16):
+        while chunk := os.read(fd, 1 << 15):
             chunks.append(chunk)
             left -= len(chunk)
             if left < 0:
@@ -96,7 +96,8 @@ def read(path: str) -> bytes:
 
 def _document(text: bytes, name: str, kind: str, accept: Callable[[object], bool]) -> dict[str, Any]:
     document, string = _parse(text, name)
-    if "\\u" in string and (at := _lone_surrogate(string)) >= 0:
+    # To look for one character is ten times as quick as for two.
+    if "\\" in string and "\\u" in string and (at := _lone_surrogate(string)) >= 0:
         # Python would make it a string that is no text, and one of \udc80 to \udcff a byte of the author's choice.
         raise _fault(name, string, at, "expected text, found half of a surrogate pair")
     return _judged(document, name, kind, accept)

@@ -1,16 +1,16 @@
 """Compiled seccomp filters, one file each, so that a profile which was seen before costs one read.
 
-An entry is taken only as it was left: in a directory of ours that is closed to others, a regular file of ours, small, with
-the digest of its content under its own key, and made by the libseccomp that is still installed. Anything else is a miss, and
-what cannot be written is not kept: the cache is never a reason to fail.
+An entry is taken only as it was left: in a directory of ours that is closed to others, a regular file of ours, small, made of
+this very profile, whole, and by the libseccomp that is still installed. Anything else is a miss, and what cannot be written is
+not kept: the cache is never a reason to fail.
 """
 
 from __future__ import annotations
 
-from _blake2 import blake2b
+from _imp import source_hash
 from _struct import Struct
 from marshal import dumps
-from stat import S_IMODE, S_ISDIR, S_ISREG
+from stat import S_IFDIR, S_IFREG, S_ISDIR
 
 from pyrunc import __version__
 from pyrunc.kernel import os
@@ -20,34 +20,38 @@ if TYPE_CHECKING:
     from typing import Any
 
 ENTRIES_MAX = 64
-ENTRY_BYTES_MAX = 4096 * 8 + 8192
-"""The longest program (BPF_MAXINSNS) with a header and a path."""
+ENTRY_BYTES_MAX = 1 << 17
+"""The longest program is a quarter of it; a profile that leaves no room for its own is compiled each time."""
 
-_FORMAT = b"pyrunc seccomp 2"
-_DIGEST_BYTES = 32
+_FORMAT = b"pyrunc seccomp 3"
+_CHECKSUM_BYTES = 8
 _HEAD = Struct("=IqqqH")
 """Flags; the inode, size and time of change of libseccomp; the length of its path, which follows, and then the program."""
 
 
 def key_of(profile: dict[str, Any]) -> bytes:
-    """The digest of all that decides about the result, but for libseccomp, which is not loaded yet.
+    """All that decides about the result, but for libseccomp, which is not loaded yet.
 
     Marshalled in version 2, which knows no references, JSON values are never equal for different ones, and always for the same
-    text of a config.
+    text of a config. None of them is the beginning of another, as each tells where it ends.
     """
     host = os.uname()
-    data = dumps((__version__, host.release, host.machine, profile), 2)
-    return blake2b(data, digest_size=_DIGEST_BYTES, person=_FORMAT).digest()
+    return dumps((_FORMAT, __version__, host.release, host.machine, profile), 2)
+
+
+def name_of(key: bytes) -> str:
+    """The file's name. Two keys may share one: the entry has the key in full."""
+    return _checksum(key).hex()
 
 
 def load(directory: str, key: bytes) -> tuple[bytes, int] | None:
     """The program and the flags that `store` kept under this key; None for anything missing, foreign, damaged or stale."""
     try:
-        entry = _read(directory, key.hex())
+        entry = _read(directory, name_of(key))
     except OSError:
         return None
-    body = entry[_DIGEST_BYTES:]
-    if len(body) < _HEAD.size or entry[:_DIGEST_BYTES] != _digest(key, body):
+    body = entry[len(key) + _CHECKSUM_BYTES :]
+    if len(body) < _HEAD.size or entry != _entry(key, body):
         return None
     flags, *identity, path_bytes = _HEAD.unpack_from(body)
     start = _HEAD.size + path_bytes
@@ -62,11 +66,13 @@ def store(directory: str, key: bytes, bpf: bytes, flags: int, library: str) -> N
     identity = _identity(path)
     if identity is None:
         return
-    body = _HEAD.pack(flags, *identity, len(path)) + path + bpf
+    entry = _entry(key, _HEAD.pack(flags, *identity, len(path)) + path + bpf)
+    if len(entry) > ENTRY_BYTES_MAX:
+        return
     try:
         dir_fd = _make_directory(directory)
         try:
-            _write(dir_fd, key.hex(), _digest(key, body) + body)
+            _write(dir_fd, name_of(key), entry)
             _prune(dir_fd)
         finally:
             os.close(dir_fd)
@@ -74,8 +80,14 @@ def store(directory: str, key: bytes, bpf: bytes, flags: int, library: str) -> N
         return
 
 
-def _digest(key: bytes, body: bytes) -> bytes:
-    return blake2b(body, digest_size=_DIGEST_BYTES, key=key).digest()
+def _entry(key: bytes, body: bytes) -> bytes:
+    return key + _checksum(body) + body
+
+
+def _checksum(data: bytes) -> bytes:
+    """Against accidents: who could write here could compute any. The interpreter has it for what it has compiled itself; to make
+    a module of digests ready costs more than the digest."""
+    return source_hash(0, data)
 
 
 def _identity(library: bytes) -> tuple[int, int, int] | None:
@@ -98,7 +110,7 @@ def _open_directory(directory: str) -> int:
     """Raises OSError, also (EPERM) when others could have written there."""
     dir_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     found = os.fstat(dir_fd)
-    if found.st_uid == os.geteuid() and S_IMODE(found.st_mode) == 0o700:
+    if found.st_mode == S_IFDIR | 0o700 and found.st_uid == os.geteuid():
         return dir_fd
     os.close(dir_fd)
     raise PermissionError(directory)
@@ -113,8 +125,8 @@ def _read(directory: str, name: str) -> bytes:
         os.close(dir_fd)
     try:
         found = os.fstat(fd)
-        ours = S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and S_IMODE(found.st_mode) == 0o600
-        return os.read(fd, ENTRY_BYTES_MAX) if ours and found.st_size <= ENTRY_BYTES_MAX else b""
+        ours = found.st_mode == S_IFREG | 0o600 and found.st_uid == os.geteuid()
+        return os.read(fd, found.st_size) if ours and found.st_size <= ENTRY_BYTES_MAX else b""
     finally:
         os.close(fd)
 
@@ -124,7 +136,7 @@ def _write(dir_fd: int, name: str, entry: bytes) -> None:
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=dir_fd)
     try:
         try:
-            os.write(fd, entry)  # one that is cut short fails its digest
+            os.write(fd, entry)  # one that is cut short fails its checksum
         finally:
             os.close(fd)
         os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)

@@ -34,8 +34,7 @@ def seccomp_filter(ctx: Context, linux: dict[str, Any]) -> Filter | None:
         return None
     from pyrunc.plan.seccomp import compile_seccomp
 
-    cache = os.path.join(ctx.root, CACHE)
-    compiled = compile_seccomp(linux["seccomp"], cache_dir=cache if os.path.isdir(ctx.root) else None)
+    compiled = compile_seccomp(linux["seccomp"], cache_dir=os.path.join(ctx.root, CACHE))
     if compiled.unknown:
         ctx.log.debug(f"linux.seccomp: libseccomp does not know, and leaves out: {', '.join(compiled.unknown)}")
     return compiled

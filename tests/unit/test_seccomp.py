@@ -352,9 +352,23 @@ def test_a_folded_filter_decides_the_same(profile, arches, calls):
 
 
 @pytest.mark.parametrize("engine", ["docker", "podman"])
-def test_folding_a_real_filter_leaves_a_third(engine):
+def test_folding_a_real_filter_leaves_a_fifth(engine):
     profile = real_profile(engine)
-    assert len(bpf_of(profile)) * 3 < len(built(profile))
+    assert len(bpf_of(profile)) * 5 < len(built(profile))
+
+
+def test_a_number_that_stands_alone_takes_one_comparison():
+    """Not so two neighbours: they are a range."""
+    alone = range(10, 110, 10)
+    code = [(0x20, 0, 0, 0)]
+    for number in [*alone, 200, 201]:
+        code += [(0x15, 0, 1, number), (6, 0, 0, ERRNO)]
+    bpf = b"".join(struct.pack("=HBBI", *instruction) for instruction in [*code, (6, 0, 0, ALLOW)])
+    folded = fold(bpf)
+    compared = [k for op, _, _, k in struct.iter_unpack("=HBBI", folded) if op == 0x15]
+    assert sorted(compared) == list(alone)
+    for number in range(300):
+        assert run(folded, number) == run(bpf, number), number
 
 
 def test_a_filter_that_is_not_understood_stays_as_it_is():

@@ -19,6 +19,9 @@ from pyrunc.plan import seccomp, seccomp_bpf, seccomp_cache
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}]}
 KEY = seccomp_cache.key_of(PROFILE)
+NAME = seccomp_cache.name_of(KEY)
+BODY = len(KEY) + 8
+"""Where in an entry the checksum has ended."""
 BPF = bytes(range(256)) * 4
 
 
@@ -46,7 +49,7 @@ def test_directory_and_entry_are_ours_alone(cache):
     (entry,) = cache.iterdir()
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700
     assert stat.S_IMODE(entry.stat().st_mode) == 0o600
-    assert entry.name == KEY.hex()
+    assert entry.name == NAME
 
 
 def test_a_profile_is_compiled_once(tmp_path, library, monkeypatch):
@@ -98,9 +101,10 @@ json_values = st.recursive(
 
 @settings(max_examples=100, deadline=None)
 @given(json_values, json_values)
-def test_different_values_have_different_keys(one, other):
+def test_no_key_is_the_beginning_of_that_of_another_value(one, other):
     keys = [seccomp_cache.key_of({"x": value}) for value in (one, other)]
-    assert (keys[0] == keys[1]) == (ascii(one) == ascii(other))
+    same = ascii(one) == ascii(other)
+    assert [keys[0].startswith(keys[1]), keys[1].startswith(keys[0])] == [same, same]
     assert seccomp_cache.key_of({"x": one}) == keys[0]
 
 
@@ -125,64 +129,73 @@ def test_another_version_of_pyrunc_has_another_key(monkeypatch):
 # --- tampering ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("position", [0, 31, 32, 36, 50, 66, 70, 200, -1])
+@pytest.mark.parametrize("position", [0, len(KEY) - 1, len(KEY), BODY - 1, BODY, BODY + 4, BODY + 33, BODY + 36, BODY + 200, -1])
 def test_a_changed_byte_is_a_miss(cache, position):
-    entry = cache / KEY.hex()
+    entry = cache / NAME
     content = bytearray(entry.read_bytes())
     content[position] ^= 1
     entry.write_bytes(content)
     assert load(cache) is None
 
 
-@pytest.mark.parametrize("size", [0, 1, 31, 32, 33, 65, 66, 100, 500])
+@pytest.mark.parametrize("size", [0, 1, len(KEY), BODY - 1, BODY, BODY + 1, BODY + 33, BODY + 34, BODY + 100, BODY + 500])
 def test_a_short_entry_is_a_miss(cache, size):
-    os.truncate(cache / KEY.hex(), size)
+    os.truncate(cache / NAME, size)
     assert load(cache) is None
 
 
 def test_a_long_entry_is_a_miss(cache):
-    with (cache / KEY.hex()).open("ab") as entry:
-        entry.write(b"x")
+    with (cache / NAME).open("ab") as entry:
+        entry.write(b"\0")
     assert load(cache) is None
-    os.truncate(cache / KEY.hex(), 1 << 40)
+    os.truncate(cache / NAME, 1 << 40)
     assert load(cache) is None
 
 
 def test_the_entry_of_another_profile_is_a_miss(cache):
     other = seccomp_cache.key_of({"defaultAction": "SCMP_ACT_ALLOW"})
-    (cache / KEY.hex()).rename(cache / other.hex())
+    (cache / NAME).rename(cache / seccomp_cache.name_of(other))
     assert load(cache, other) is None
 
 
+def test_profiles_of_one_name_do_not_get_each_others_filter(cache, library, monkeypatch):
+    monkeypatch.setattr(seccomp_cache, "name_of", lambda key: NAME)
+    other = seccomp_cache.key_of({"defaultAction": "SCMP_ACT_ALLOW"})
+    assert load(cache, other) is None
+    seccomp_cache.store(str(cache), other, BPF[:8], 4, str(library))
+    assert load(cache, other) == (BPF[:8], 4)
+    assert load(cache) is None
+
+
 def test_an_entry_open_to_others_is_a_miss(cache):
-    (cache / KEY.hex()).chmod(0o644)
+    (cache / NAME).chmod(0o644)
     assert load(cache) is None
 
 
 def test_a_link_is_a_miss(cache):
-    (cache / KEY.hex()).rename(cache / "elsewhere")
-    (cache / KEY.hex()).symlink_to("elsewhere")
+    (cache / NAME).rename(cache / "elsewhere")
+    (cache / NAME).symlink_to("elsewhere")
     assert load(cache) is None
 
 
 def test_a_fifo_is_a_miss_and_does_not_wait(cache):
-    (cache / KEY.hex()).unlink()
-    os.mkfifo(cache / KEY.hex(), 0o600)
+    (cache / NAME).unlink()
+    os.mkfifo(cache / NAME, 0o600)
     assert load(cache) is None
 
 
 def test_a_directory_in_place_of_an_entry_is_a_miss_and_stays(cache, library):
-    (cache / KEY.hex()).unlink()
-    (cache / KEY.hex()).mkdir(0o600)
+    (cache / NAME).unlink()
+    (cache / NAME).mkdir(0o600)
     seccomp_cache.store(str(cache), KEY, BPF, 6, str(library))
     assert load(cache) is None
-    assert [entry.name for entry in cache.iterdir()] == [KEY.hex()]
+    assert [entry.name for entry in cache.iterdir()] == [NAME]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
 @pytest.mark.parametrize("which", ["directory", "entry"])
 def test_what_another_user_owns_is_a_miss(cache, which):
-    os.chown(cache if which == "directory" else cache / KEY.hex(), 12345, -1)
+    os.chown(cache if which == "directory" else cache / NAME, 12345, -1)
     assert load(cache) is None
 
 
@@ -227,6 +240,14 @@ def test_a_library_that_is_gone_leaves_no_entry(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.parametrize(("room", "kept"), [(2000, True), (500, False)])
+def test_a_profile_without_room_for_its_filter_is_not_kept(tmp_path, library, room, kept):
+    key = seccomp_cache.key_of({"defaultAction": "x" * (seccomp_cache.ENTRY_BYTES_MAX - room)})
+    seccomp_cache.store(str(tmp_path / "cache"), key, BPF, 6, str(library))
+    assert load(tmp_path / "cache", key) == ((BPF, 6) if kept else None)
+    assert (tmp_path / "cache").exists() == kept
+
+
 @pytest.mark.parametrize("call", ["write", "rename", "scandir"])
 def test_a_failing_disk_leaves_nothing_half_done(tmp_path, library, monkeypatch, call):
     def fail(*args, **kwargs):
@@ -235,15 +256,15 @@ def test_a_failing_disk_leaves_nothing_half_done(tmp_path, library, monkeypatch,
     with monkeypatch.context() as patch:
         patch.setattr(hot_os, call, fail)
         seccomp_cache.store(str(tmp_path / "cache"), KEY, BPF, 6, str(library))
-    assert [entry.name for entry in (tmp_path / "cache").iterdir()] == ([KEY.hex()] if call == "scandir" else [])
+    assert [entry.name for entry in (tmp_path / "cache").iterdir()] == ([NAME] if call == "scandir" else [])
 
 
 def test_no_descriptor_is_left_open(cache, library):
     before = os.listdir("/proc/self/fd")
     load(cache)
-    load(cache, b"absent" * 5)
+    load(cache, b"absent")
     seccomp_cache.store(str(cache), KEY, BPF, 6, str(library))
-    (cache / KEY.hex()).write_bytes(b"damaged")
+    (cache / NAME).write_bytes(b"damaged")
     load(cache)
     cache.chmod(0o755)
     load(cache)
@@ -257,7 +278,7 @@ def test_the_oldest_of_more_than_64_leave(cache, library):
         os.utime(name, (1000 + number, 1000 + number))
     seccomp_cache.store(str(cache), b"k" * 32, BPF, 6, str(library))
     left = {entry.name for entry in cache.iterdir()}
-    assert left == {f"{number:064}" for number in range(8, 70)} | {KEY.hex(), (b"k" * 32).hex()}
+    assert left == {f"{number:064}" for number in range(8, 70)} | {NAME, seccomp_cache.name_of(b"k" * 32)}
 
 
 def test_writers_do_not_disturb_each_other(cache, library):
@@ -270,4 +291,4 @@ def test_writers_do_not_disturb_each_other(cache, library):
     while any(writer.poll() is None for writer in writers):
         assert load(cache) == (BPF, 6)
     assert [writer.wait() for writer in writers] == [0] * 8
-    assert [entry.name for entry in cache.iterdir()] == [KEY.hex()]
+    assert [entry.name for entry in cache.iterdir()] == [NAME]
