@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from conformance.callers.material import IMAGE, make_image, make_layer, make_rootfs
-from conformance.callers.process import CGROUPS, Result, Sandbox, Turn
+from conformance.callers.process import Result, Sandbox, Turn
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM": "xterm"}
 ULIMITS = ["nofile=1024:1024", "nproc=1024:1024"]
@@ -160,7 +160,7 @@ class Podman(Cli):
     def forget_pods(self, *pods: str) -> None:
         """podman 4.3.1 leaves a pod's cgroup in the hierarchies that it does not know (runc's and ours join them all), and has
         no option for where `kube play` puts its own."""
-        for top in (CGROUPS, *CGROUPS.iterdir()):
+        for top in self.sandbox.tops:
             for parent in (top / self.sandbox.tag, top / "libpod_parent"):
                 for directory in (*(parent / pod / "user" for pod in pods), *(parent / pod for pod in pods)):
                     with contextlib.suppress(OSError):

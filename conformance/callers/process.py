@@ -67,12 +67,13 @@ class Sandbox:
             raise OSError("cannot make a mount namespace")
         self.pid = self._holder.pid
         self.root = Path(f"/proc/{self.pid}/root")
-        self._tops = [CGROUPS, *CGROUPS.iterdir()]
+        self.tops = [CGROUPS, *CGROUPS.iterdir()]
+        """Of all hierarchies."""
         for options in unseen():
             place = f"/dev/shm/cgroup/{options}"
             subprocess.run(self.argv("mkdir", "-p", place), check=True)
             subprocess.run(self.argv(*mount_command(options, place)), check=True)
-            self._tops.append(self.root / place[1:])
+            self.tops.append(self.root / place[1:])
         if network:
             subprocess.run(self.argv("ip", "link", "set", "lo", "up"), check=True)
 
@@ -107,7 +108,7 @@ class Sandbox:
 
     def cgroups(self) -> list[Path]:
         """Those of our containers, in every hierarchy, the innermost first."""
-        return [Path(path) for top in self._tops for path, _, _ in os.walk(top / self.tag, topdown=False)]
+        return [Path(path) for top in self.tops for path, _, _ in os.walk(top / self.tag, topdown=False)]
 
     def processes(self) -> set[int]:
         """All that live in this mount namespace or in our containers, but for the holder."""
