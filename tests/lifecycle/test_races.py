@@ -73,13 +73,16 @@ def test_delete_waits_for_create_and_takes_it_away(box: Box) -> None:
 
 
 def test_state_while_it_is_created(box: Box) -> None:
-    box.config["hooks"] = {"prestart": [{"path": "/bin/sleep", "args": ["sleep", "1"]}]}
+    goes_on = box.bundle.path / "go on"
+    wait = f"while [ ! -e '{goes_on}' ]; do sleep 0.02; done"
+    box.config["hooks"] = {"prestart": [{"path": "/bin/sh", "args": ["sh", "-c", wait]}]}
     box.bundle.write()
     create = launch_quietly(box, "create", "--bundle", box.bundle, box.id)
     until(lambda: (box.cli.root / box.id / "state.json").exists(), 60, "create has not begun")
     assert box.status == "creating"
     assert "not running" in one_line(box.cli("kill", box.id, "KILL", check=1))
     assert "still being created" in one_line(box.exec(box.id, "true", check=255))
+    goes_on.touch()
     assert create.wait(timeout=30) == 0
     assert box.status == "created"
     box.down()
