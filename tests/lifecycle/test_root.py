@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import PROJECT
 from tests.lifecycle.box import BASE, Box, mountinfo
 
-OWN_NAMESPACE = ("unshare", "--mount", "--propagation", "shared")
+OWN_NAMESPACE = ("unshare", "--mount", "--propagation", "private", "sh", "-ec", 'mount --make-rshared /; exec "$0" "$@"')
 """Runs a command in a mount namespace whose mounts are shared with each other and with nobody else."""
 
 
