@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,9 @@ def test_a_cpuset_is_not_left(box: Box, cpus: list[int]) -> None:
     box.down()
 
 
+KERNEL = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+
+
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
@@ -237,6 +241,8 @@ def test_cpus_of_exec(box: Box, cpus: list[int], tmp_path: Path, asked: dict[str
     names = {"first": {cpus[0]}, "second": {cpus[1]}, "both": set(cpus)}
     lists = {name: ",".join(map(str, sorted(found))) for name, found in names.items()} | {"": ""}
     document = None if asked is None else {name: lists[value] for name, value in asked.items()}
+    if asked and not asked.get("final") and KERNEL < (6, 2):
+        expected = "both"  # who enters a cpuset was given all of its CPUs
     box.process["execCPUAffinity"] = document
     pid = box.up()
     assert os.sched_getaffinity(pid) >= set(cpus)
