@@ -7,6 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from conformance.hierarchies import bound
+
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -25,17 +27,12 @@ def add_hugetlb(work: Path) -> None:
     subprocess.run(["mount", "--move", private, CGROUPS], check=True)
 
 
-def hugetlb_hierarchy() -> str:
-    """Its number, 0 when no v1 hierarchy has it."""
-    return next((line.split()[1] for line in Path("/proc/cgroups").read_text().splitlines() if line.startswith("hugetlb")), "0")
-
-
 def release_hugetlb(work: Path) -> None:
     """Unmounted while a cgroup was in it or still dying, the hierarchy stays: mount it again, empty it, let go of it later."""
     empty = 'cd "$0" && find . -depth -type d -path "*$1*" -exec rmdir {} ";"; cd /'
     steps = f'mount -t cgroup -o hugetlb none "$0" && {empty}; sleep 0.5; umount "$0"; sleep 0.5'
     for _ in range(10):
-        if hugetlb_hierarchy() == "0":
+        if not bound("hugetlb"):
             return
         private = ["unshare", "--mount", "--propagation", "private"]
         subprocess.run([*private, "sh", "-c", steps, work / "hugetlb", work.name], check=True)

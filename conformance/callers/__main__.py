@@ -13,9 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from conformance import room
 from conformance.callers.known import ENGINES, gone
 from conformance.callers.scenarios import SCENARIOS, Scenario
-from conformance.validation import room
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 INSIDE = "PYRUNC_CALLERS_ROOM"

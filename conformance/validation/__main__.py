@@ -13,7 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conformance.validation import room, trial
+from conformance import room
+from conformance.validation import trial
 from conformance.validation.expected import EXPECTED, RACES, TRIES, lawful
 from conformance.validation.suite import Suite, from_debian
 

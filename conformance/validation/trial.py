@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from conformance.room import clear
 from conformance.validation.results import Report, parse
-from conformance.validation.room import clear
 
 PASSED, SILENT, FAILED, COMPLAINS, DIED = "pass", "silent", "FAIL", "complains", "died"
 """All results good; with status 0, no result and no complaint; a bad result; with status 0, no result but an error told; any

@@ -84,7 +84,7 @@ def read(path: str) -> bytes:
     try:
         chunks = []
         left = LIMIT
-        while chunk := os.read(fd, 1 << 15):
+        while chunk := os.read(fd, 1 << 15):  # pieces that the allocator keeps
             chunks.append(chunk)
             left -= len(chunk)
             if left < 0:

@@ -1,4 +1,4 @@
-"""The callers' ends: console and pidfd sockets, and ptys of our own."""
+"""The callers' ends: console and pidfd sockets, ptys of our own, and sockets of those who do not read."""
 
 from __future__ import annotations
 
@@ -71,6 +71,20 @@ class Stuck:
         for one in (*self._waiting, self._socket):
             one.close()
         self.path.unlink()
+
+
+def fill(receiver: socket.socket) -> int:
+    """Send b"full" until no more is taken, net.unix.max_dgram_qlen; how many that were."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.connect(receiver.getsockname())
+        sender.setblocking(False)
+        sent = 0
+        try:
+            while True:
+                sender.send(b"full")
+                sent += 1
+        except BlockingIOError:
+            return sent
 
 
 class Terminal:

@@ -17,7 +17,7 @@ from pyrunc import daemons
 from pyrunc.cli.options import parse
 from pyrunc.errors import KernelError, PyruncError, UsageError
 from pyrunc.log import DEBUG, WARNING, Log, _quote_text, quote
-from tests.unit.sockets import fill
+from tests.lifecycle.sockets import fill
 
 ANY_TEXT = st.text(alphabet=st.characters(codec="utf-8") | st.characters(categories=["Cs"]), max_size=60)
 

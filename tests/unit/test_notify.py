@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyrunc.launch import notify
-from tests.unit.sockets import fill
+from tests.lifecycle.sockets import fill
 
 
 def test_a_manager_that_is_stopped_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@
     inner    a cgroup namespace, in which that cgroup is the root of everything, and /sys/fs/cgroup mounted anew
 
 The tests' fixed names, such as /cgrouptest, are then names below the tag; each test adds mount and pid namespaces of its own.
-`python3 -m conformance.validation.room TAG CONTROLLERS WORD...` runs the words in such a place.
+`python3 -m conformance.room TAG CONTROLLERS WORD...` runs the words in such a place.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ UNSHARE = ["unshare", "--mount", "--propagation", "private"]
 
 def enter(tag: str, controllers: list[str], *words: str) -> list[str]:
     """The command that runs `words` in such a place, with these v1 controllers mounted if the kernel lets them be."""
-    return [*UNSHARE, sys.executable, "-m", "conformance.validation.room", tag, ",".join(controllers), *words]
+    return [*UNSHARE, sys.executable, "-m", "conformance.room", tag, ",".join(controllers), *words]
 
 
 def main(tag: str, controllers: str, *words: str) -> int:
