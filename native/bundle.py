@@ -129,7 +129,7 @@ def beside(version: str, making: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     making = (*(f"cgroups.{name}" for name in ("devices", "hierarchies", version, *making, "view")), "kernel.host")
     return {
         "create": making, "run": (*making, "launch.foreground"),
-        "exec": reopened, "start": freezer, "state": freezer, "delete": reopened, "kill": (),
+        "exec": (*reopened, "launch.foreground"), "start": freezer, "state": freezer, "delete": reopened, "kill": (),
     }  # fmt: skip
 
 

@@ -209,7 +209,7 @@ def _shortened(message: str) -> str:
 
 def _line(message: str) -> bytes:
     """One line and no more: a caller that reads line by line must not take the rest for another message."""
-    text = "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else " " for c in message)
+    text = "".join(c if c.isprintable() or 0xDC80 <= ord(c) <= 0xDCFF else " " for c in message)
     return (text + "\n").encode("utf-8", "surrogateescape")
 
 

@@ -83,7 +83,10 @@ def _one_of(given: Given, name: str, choices: tuple[str, ...]) -> str | None:
 
 def _in_user_namespace() -> bool:
     try:
-        with open("/proc/self/uid_map", "rb", buffering=0) as map_file:
-            return map_file.read(256).split() != [b"0", b"0", b"4294967295"]
+        fd = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(fd, 256).split() != [b"0", b"0", b"4294967295"]
+        finally:
+            os.close(fd)
     except OSError:
         return False

@@ -31,6 +31,7 @@ class Foreground:
 
     def wait(self, pid: int, console: int = -1, notifier: Notifier | None = None) -> int:
         """Relay until the process ends; its status as a shell would say it: 128 + n when a signal ended it."""
+        gc.freeze()  # what start-up made stays, and to look through it once would cost a millisecond
         gc.enable()  # the launcher has turned it off, and this may take days
         pidfd = os.pidfd_open(pid)
         relay = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pyrunc.cgroups import reopen
+from pyrunc.cgroups.files import write
 from pyrunc.config.load import load_config, load_process
 from pyrunc.config.rules import check_process
 from pyrunc.errors import ConfigError, KernelError, PyruncError, WrongStatus
 from pyrunc.kernel import os
+from pyrunc.kernel.files import read_bounded
 from pyrunc.launch.child import Child, perhaps_killed
 from pyrunc.plan.further import compile_exec
 from pyrunc.plan.opcodes import SYNC_CGROUP, SYNC_READY
@@ -213,9 +215,8 @@ class Execution:
     def _may_set_groups(self) -> bool:
         """user_namespaces(7): a namespace may have given up setgroups(2) for good."""
         try:
-            with open(f"/proc/{self.record.pid}/setgroups", encoding="ascii") as file:
-                return file.read().strip() != "deny"
-        except OSError:
+            return read_bounded(f"/proc/{self.record.pid}/setgroups", 16) != b"deny\n"
+        except KernelError:
             return True
 
     def _moved(self, differing: list[str]) -> bool:
@@ -236,8 +237,7 @@ class Execution:
         if score is not None:
             path = f"/proc/{pid}/oom_score_adj"
             try:
-                with open(path, "wb", buffering=0) as file:
-                    file.write(b"%d" % score)
+                write(path, str(score))
             except OSError as error:
                 raise KernelError.of(f"process.oomScoreAdj: write {path}", error, config_path="process.oomScoreAdj") from error
 
