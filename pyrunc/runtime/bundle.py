@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pyrunc import cgroups
 from pyrunc.config.load import load_config
-from pyrunc.config.rules import check, unknown_capabilities
+from pyrunc.config.rules.container import check
 from pyrunc.config.rules.mounts import ignored_options
+from pyrunc.config.rules.process import unknown_capabilities
 from pyrunc.errors import ConfigError, KernelError
 from pyrunc.kernel import os
 from pyrunc.plan.container import Namespaces, compile_container

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrunc.cgroups import reopen
 from pyrunc.cgroups.files import write
 from pyrunc.config.load import load_config, load_process
-from pyrunc.config.rules import check_process
+from pyrunc.config.rules.process import check_process
 from pyrunc.errors import ConfigError, KernelError, PyruncError, WrongStatus
 from pyrunc.kernel import os
 from pyrunc.kernel.files import read_bounded

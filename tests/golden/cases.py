@@ -12,7 +12,8 @@ from pyrunc.cgroups.hierarchies import Hierarchy, Layout
 from pyrunc.cgroups.view import legs
 from pyrunc.config.default import default_spec
 from pyrunc.config.names import MOUNT_OPTIONS, PROPAGATION
-from pyrunc.config.rules import check, check_process
+from pyrunc.config.rules.container import check
+from pyrunc.config.rules.process import check_process
 from pyrunc.plan.container import compile_container
 from pyrunc.plan.encode import Plan
 from pyrunc.plan.facts import Host, Request

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pyrunc.config.default import default_spec
-from pyrunc.config.rules import check
+from pyrunc.config.rules.container import check
 
 RUNC = shutil.which("runc")
 

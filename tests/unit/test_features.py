@@ -17,7 +17,7 @@ from pyrunc.cgroups.limits_v2 import CONTROLLERS
 from pyrunc.cli.main import COMMANDS, main
 from pyrunc.config import names, scheduling
 from pyrunc.config.default import default_spec
-from pyrunc.config.rules import check
+from pyrunc.config.rules.container import check
 from pyrunc.config.validate import explain
 from pyrunc.plan import seccomp_profile
 from pyrunc.plan.options import parse

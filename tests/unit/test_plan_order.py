@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from pyrunc.cgroups.view import Leg
 from pyrunc.config.names import NAMESPACES
-from pyrunc.config.rules import check, check_process
+from pyrunc.config.rules.container import check
 from pyrunc.config.rules.mounts import PROC_OVERMOUNTS
+from pyrunc.config.rules.process import check_process
 from pyrunc.errors import ConfigError, PyruncError, UnsupportedError
 from pyrunc.plan import opcodes as c
 from pyrunc.plan import ops

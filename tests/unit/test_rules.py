@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from pyrunc.config.default import default_spec
-from pyrunc.config.rules import check, check_process, unknown_capabilities
+from pyrunc.config.rules.container import check
 from pyrunc.config.rules.mounts import BIND_WITH_DATA, PROC_OVERMOUNTS
+from pyrunc.config.rules.process import check_process, unknown_capabilities
 from pyrunc.errors import ConfigError
 
 Change = dict[str, Any]

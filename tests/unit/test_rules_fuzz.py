@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyrunc.config.names import CAPABILITIES, MOUNT_OPTIONS, NAMESPACES, sysctl_path
-from pyrunc.config.rules import check, check_process, unknown_capabilities
+from pyrunc.config.rules.container import check
 from pyrunc.config.rules.linux import check_mappings
 from pyrunc.config.rules.mounts import PROC_OVERMOUNTS, mount_rules
+from pyrunc.config.rules.process import check_process, unknown_capabilities
 from pyrunc.errors import ConfigError
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "spec/config.schema.json").read_text())

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pyrunc.config import scheduling as s
 from pyrunc.config.default import default_spec
-from pyrunc.config.rules import check, check_process
+from pyrunc.config.rules.container import check
+from pyrunc.config.rules.process import check_process
 from pyrunc.errors import ConfigError
 
 SCHEMA: dict[str, Any] = json.loads((Path(__file__).parents[2] / "spec/config.schema.json").read_text())["$defs"]

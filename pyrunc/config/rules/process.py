@@ -1,9 +1,13 @@
-"""Rules for the process, of config.json and of exec's process files (runtime-spec config.md, "Process")."""
+"""Rules for the process, of config.json and of exec's process files (runtime-spec config.md, "Process").
+
+Names of capabilities are no rule: an unknown one is for unknown_capabilities() and a warning.
+"""
 
 from __future__ import annotations
 
 from pyrunc.config.names import CAPABILITIES, CAPABILITY_SETS, RLIMITS
 from pyrunc.config.rules.text import check_absolute, check_env, check_texts, quote
+from pyrunc.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +16,20 @@ if TYPE_CHECKING:
     from pyrunc.config.rules.text import Faults
 
 WINSIZE_MAX = 0xFFFF  # the fields of struct winsize are unsigned short (ioctl_tty(2))
+
+
+def check_process(process: dict[str, Any] | None, *, config: dict[str, Any] | None = None, at: str = "") -> None:
+    """Raise ConfigError with every fault of a `process` document for exec.
+
+    `config` is the container's, for its id mappings. Paths in messages begin with `at`, as in ``process.``.
+    """
+    faults: Faults = []
+    if process:
+        process_rules(faults, process, (config or {}).get("linux") or {}, at)
+    else:
+        faults.append((at.rstrip("."), "process property must not be empty"))
+    if faults:
+        raise ConfigError(faults)
 
 
 def process_rules(faults: Faults, process: dict[str, Any], linux: dict[str, Any], at: str) -> None:
