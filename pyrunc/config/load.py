@@ -1,12 +1,11 @@
 """Load JSON: config.json, process files, resources. What pyrunc itself has written is for kernel/json.py.
 
-The hot path of every command: the C half of the json module does the work without its Python half, and the generated
+On the hot path: the C half of the json module does the work without its Python half, and the generated
 accept path judges the document. Only a refusal loads more, to say what is wrong and where.
 """
 
 from __future__ import annotations
 
-from pyrunc.config._accept import accept_config, accept_process, accept_resources
 from pyrunc.errors import ConfigError, strerror
 from pyrunc.kernel import json, os
 
@@ -19,24 +18,15 @@ LIMIT = 16 << 20  # bytes; containerd's and podman's largest are some tens of Ki
 BLANK = " \t\n\r"
 SHOWN_FAULTS = 50  # callers such as conmon read at most 8 KiB of the message
 
-# What the json module says, by its beginning, and what we say.
-SYNTAX = (
-    ("Expecting value", "expected a value"),
-    ("Expecting property", "expected a name in double quotes"),
-    ("Expecting ':'", "expected ':'"),
-    ("Expecting ','", "expected ',' or the closing bracket"),
-    ("Unterminated string", "expected a closing quote for the string that starts here"),
-    ("Invalid control character", "expected no control character in a string"),
-    ("Invalid \\", "expected a valid escape in a string"),
-    ("Illegal trailing comma", "expected no comma before the closing bracket"),
-)
 
-
-def load_config(path: str) -> tuple[dict[str, Any], bytes]:
-    """Load a bundle's configuration and put it into normal form (docs/schema.md); also the file's bytes.
+def load_config(path: str) -> tuple[dict[str, Any], bytes, bool]:
+    """Load a bundle's configuration and put it into normal form (docs/schema.md); also the file's bytes, and whether that is
+    the form in which they are.
 
     Raises ConfigError with every fault that the schema finds; the rules beyond it are pyrunc.config.rules'.
     """
+    from pyrunc.config._accept import accept_config, changes
+
     name = os.path.basename(path)
     try:
         text = read(path)
@@ -47,11 +37,15 @@ def load_config(path: str) -> tuple[dict[str, Any], bytes]:
         raise ConfigError(f"JSON specification file {name} not found") from None
     except OSError as error:
         raise ConfigError(f"read {path}: {strerror(error.errno or 0)}") from None
-    return _document(text, name, "config", accept_config), text
+    before = len(changes)
+    document = _document(text, name, "config", accept_config)
+    return document, text, len(changes) == before
 
 
 def load_process(path: str) -> dict[str, Any]:
     """Load a process file, as exec --process takes it: the config's `process` alone. Raises ConfigError."""
+    from pyrunc.config._accept_process import accept_process
+
     try:
         text = read(path)
     except OSError as error:
@@ -61,11 +55,15 @@ def load_process(path: str) -> dict[str, Any]:
 
 def load_resources(text: bytes, name: str) -> dict[str, Any]:
     """Parse the `linux.resources` that update takes; `name` is what messages call it. Raises ConfigError."""
+    from pyrunc.config._accept import accept_resources
+
     return _document(text, name, "resources", accept_resources)
 
 
 def check_resources(document: dict[str, Any], name: str) -> dict[str, Any]:
     """Judge `linux.resources` that were not read from JSON. Raises ConfigError."""
+    from pyrunc.config._accept import accept_resources
+
     return _judged(document, name, "resources", accept_resources)
 
 
@@ -97,9 +95,12 @@ def read(path: str) -> bytes:
 def _document(text: bytes, name: str, kind: str, accept: Callable[[object], bool]) -> dict[str, Any]:
     document, string = _parse(text, name)
     # To look for one character is ten times as quick as for two.
-    if "\\" in string and "\\u" in string and (at := _lone_surrogate(string)) >= 0:
-        # Python would make it a string that is no text, and one of \udc80 to \udcff a byte of the author's choice.
-        raise _fault(name, string, at, "expected text, found half of a surrogate pair")
+    if "\\" in string and "\\u" in string:
+        from pyrunc.config.faults import fault, lone_surrogate
+
+        if (at := lone_surrogate(string)) >= 0:
+            # Python would make it a string that is no text, and one of \udc80 to \udcff a byte of the author's choice.
+            raise fault(name, string, at, "expected text, found half of a surrogate pair")
     return _judged(document, name, kind, accept)
 
 
@@ -118,64 +119,16 @@ def _judged(document: Any, name: str, kind: str, accept: Callable[[object], bool
 def _parse(text: bytes, name: str) -> tuple[Any, str]:
     try:
         string = text.decode()
-    except UnicodeDecodeError as error:
-        before, byte = text[: error.start].decode(), text[error.start]
-        raise _fault(name, before, len(before), f"expected UTF-8, found byte 0x{byte:02x}") from None
-    start = len(string) - len(string.lstrip(BLANK))
-    try:
+        start = len(string) - len(string.lstrip(BLANK))
         value, end = json.scan(string, start)
     except RecursionError:
         raise ConfigError(f"{name}: nested too deeply") from None
-    except StopIteration as error:
-        raise _fault(name, string, error.value, "expected a value" + _found(string, error.value)) from None
-    except ValueError as error:
-        raise _syntax(name, string, error) from None
+    except (ValueError, StopIteration) as error:
+        from pyrunc.config.faults import explained
+
+        raise explained(name, text, error) from None
     if rest := string[end:].lstrip(BLANK):
-        at = len(string) - len(rest)
-        raise _fault(name, string, at, "expected the end of the file" + _found(string, at))
+        from pyrunc.config.faults import beyond
+
+        raise beyond(name, string, rest)
     return value, string
-
-
-def _fault(name: str, string: str, at: int, what: str) -> ConfigError:
-    """`what` at the character `at` of `string`, which may end there."""
-    before = string[:at]
-    return ConfigError(f"{name}: line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}: {what}")
-
-
-def _found(string: str, at: int) -> str:
-    return f", found {ascii(string[at])}" if at < len(string) else ", found the end of the file"
-
-
-def _syntax(name: str, string: str, error: ValueError) -> ConfigError:
-    """Our words for what the scanner raised: JSONDecodeError, or else a number that it could not make."""
-    message, at = getattr(error, "msg", None), getattr(error, "pos", 0)
-    if message is None:
-        import re
-
-        # Strings come first, so that what looks like a number inside one is passed over.
-        for match in re.finditer(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)|(-?[0-9]{4301,})(?![0-9.eE])', string):
-            if match[1]:
-                return _fault(name, string, match.start(), f"expected a number, found {match[1]}")
-            if match[2]:
-                return _fault(name, string, match.start(), "expected a number of at most 4300 digits")
-        return ConfigError(f"{name}: {error}")
-    what = next((ours for theirs, ours in SYNTAX if message.startswith(theirs)), message)
-    return _fault(name, string, at, what + ("" if message.startswith("Unterminated") else _found(string, at)))
-
-
-def _lone_surrogate(string: str) -> int:
-    """Where valid JSON escapes half of a surrogate pair alone, or -1."""
-    pending = -1
-    at = string.find("\\")
-    while at >= 0:
-        code = int(string[at + 2 : at + 6], 16) if string[at + 1] == "u" else 0
-        if 0xDC00 <= code < 0xE000:
-            if pending < 0 or pending + 6 != at:
-                return pending if pending >= 0 else at
-            pending = -1
-        elif pending >= 0:
-            return pending
-        elif 0xD800 <= code < 0xDC00:
-            pending = at
-        at = string.find("\\", at + (6 if string[at + 1] == "u" else 2))
-    return pending

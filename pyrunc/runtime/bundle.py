@@ -56,7 +56,7 @@ class Bundle:
     def __init__(self, ctx: Context, options: Options) -> None:
         path = options.config_path or os.path.join(options.bundle, "config.json")
         self.path = options.bundle
-        self.config, self.text = load_config(path)
+        self.config, self.text, self.normal = load_config(path)
         self.rootless = os.geteuid() != 0
         self.linux: dict[str, Any] = self.config.get("linux") or {}
         self.namespaces = Namespaces(self.linux)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pyrunc.cgroups import frozen, layout, reopen
-from pyrunc.config.load import load_config
 from pyrunc.errors import KernelError, PyruncError, UnsupportedError, WrongStatus
 from pyrunc.kernel import json, os
 from pyrunc.kernel.files import write_new
@@ -11,7 +10,7 @@ from pyrunc.launch import criu_messages as m
 from pyrunc.launch.notify import DIRECTORY as NOTIFY_DIRECTORY
 from pyrunc.launch.notify import INSIDE
 from pyrunc.runtime.images import DESCRIPTORS, EXTERNAL_NAMESPACES, Images, capable, check_config, external_mounts
-from pyrunc.runtime.process import CONFIG_COPY
+from pyrunc.runtime.process import own_config
 from pyrunc.state.status import PAUSED, RUNNING, status
 from pyrunc.state.store import Store
 
@@ -47,7 +46,7 @@ def checkpoint(
         now = status(record, container.fd, lambda: frozen(record.cgroup))
         if now not in (RUNNING, PAUSED):
             raise WrongStatus(f"container cannot be checkpointed in {now} state", now)
-        config, _ = load_config(os.path.join(container.path, CONFIG_COPY))
+        config = own_config(container)
         check_config(config, own_mounts="mount" in record.namespaces)
         if os.path.exists(f"{container.path}/{NOTIFY_DIRECTORY}"):
             raise UnsupportedError(f"the container was made with a socket of sd_notify(3), {INSIDE}, which CRIU cannot save")

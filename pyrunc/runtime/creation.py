@@ -16,7 +16,7 @@ from pyrunc.launch.child import Child, perhaps_killed
 from pyrunc.plan.opcodes import SYNC_CGROUP, SYNC_HOOKS, SYNC_MAPS, SYNC_READY
 from pyrunc.runtime.bundle import Bundle, Options, select_manager
 from pyrunc.runtime.hoststate import hook_state
-from pyrunc.runtime.process import CONFIG_COPY, give_listener, hand_over, send_console, set_rlimits, write_pid
+from pyrunc.runtime.process import CONFIG_COPY, give_listener, hand_over, mark, send_console, set_rlimits, write_pid
 from pyrunc.state.record import Record
 from pyrunc.state.status import CREATED
 from pyrunc.state.store import Store
@@ -103,6 +103,7 @@ class Creation:
             external_descriptors=[_link(fd) for fd in range(3)],
             keyring=self.options.new_keyring,
             mounts=self._mounts,
+            accepted=mark(bundle.text) if bundle.normal else "",
             creator_pid=own,
             creator_start=start_time(own),
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pyrunc.cgroups import reopen
 from pyrunc.cgroups.files import write
-from pyrunc.config.load import load_config, load_process
 from pyrunc.config.rules.process import check_process
 from pyrunc.errors import ConfigError, KernelError, PyruncError, WrongStatus
 from pyrunc.kernel import os
@@ -14,11 +13,11 @@ from pyrunc.plan.further import compile_exec
 from pyrunc.plan.opcodes import SYNC_CGROUP, SYNC_READY
 from pyrunc.runtime.kill import open_init
 from pyrunc.runtime.process import (
-    CONFIG_COPY,
     check_console,
     give_listener,
     hand_over,
     inherited_fds,
+    own_config,
     seccomp_filter,
     send_console,
     set_rlimits,
@@ -108,6 +107,8 @@ def exec_(
     try:
         execution = Execution(ctx, container, ignore_paused=ignore_paused)
         if process_file is not None:
+            from pyrunc.config.load import load_process
+
             process = load_process(process_file)
         if process is None:
             process = Wishes(**wishes).applied_to(execution.config["process"])
@@ -137,7 +138,7 @@ class Execution:
         self.record = container.record
         self.manager = reopen(self.record.cgroup)
         require_executable(status(self.record, container.fd, self.manager.frozen), ignore_paused=ignore_paused)
-        self.config, _ = load_config(os.path.join(container.path, CONFIG_COPY))
+        self.config = own_config(container)
         self.console = -1
         self._below: dict[str, str] | None = None
 

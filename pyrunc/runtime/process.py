@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from _imp import source_hash
 from errno import ETIMEDOUT
 
+from pyrunc import __version__
 from pyrunc.config.names import RLIMITS
 from pyrunc.errors import ConfigError, KernelError
-from pyrunc.kernel import os, sys
-from pyrunc.kernel.files import write_atomic
+from pyrunc.kernel import json, os, sys
+from pyrunc.kernel.files import read_bounded, write_atomic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,9 +18,13 @@ if TYPE_CHECKING:
     from pyrunc.log import Context
     from pyrunc.plan.seccomp import Filter
     from pyrunc.state.record import Record
+    from pyrunc.state.store import Container
 
 CONFIG_COPY = "config.json"
 """In the container's directory: later edits of the bundle's own have no effect (runtime-spec, lifecycle, step 2)."""
+
+CONFIG_BYTES = 1 << 20
+"""A longer one is judged each time."""
 
 TAKEN_MS = 10_000
 """Whoever listens on a socket may be busy, with other containers' too; one that hangs must not hold up us, and our lock."""
@@ -27,6 +33,30 @@ NOT_TAKEN = f"who listens there has not taken it for {TAKEN_MS // 1000} s: see w
 
 CACHE = "@cache"
 """Below --root; ``@`` cannot be in a container's ID."""
+
+
+def mark(text: bytes) -> str:
+    """A checksum by which `own_config` knows a configuration that this very pyrunc has accepted. It is against accidents: who can
+    write beside the record can write the record."""
+    return f"{__version__} {source_hash(0, text).hex()}"
+
+
+def own_config(container: Container) -> dict[str, Any]:
+    """The container's configuration, in normal form. Raises ConfigError, as `load_config` does, for one that was changed since:
+    only such a one is judged again."""
+    try:
+        text = read_bounded(CONFIG_COPY, CONFIG_BYTES, at=container.fd)
+    except KernelError:
+        text = b""
+    if mark(text) == container.record.accepted:
+        config: dict[str, Any] = json.scan(text.decode().lstrip(), 0)[0]
+        return config
+    from pyrunc.config.load import load_config
+
+    config = load_config(os.path.join(container.path, CONFIG_COPY))[0]
+    if not config.get("process"):
+        raise ConfigError([("process", "must be specified")], prefix=f"{CONFIG_COPY}: ")
+    return config
 
 
 def seccomp_filter(ctx: Context, linux: dict[str, Any]) -> Filter | None:

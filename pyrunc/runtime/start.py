@@ -111,15 +111,13 @@ def _wait(reply: int, pidfd: int) -> bytes:
 
 def _failure(container: Container, data: bytes) -> PyruncError:
     """The op is named by the plan, which is compiled once more from the copy of the config: only its end matters."""
-    from pyrunc.config.load import load_config
     from pyrunc.plan.container import tail
     from pyrunc.plan.encode import Message
     from pyrunc.plan.failure import failure
-    from pyrunc.runtime.process import CONFIG_COPY
+    from pyrunc.runtime.process import own_config
 
     message = Message(data)
     if message.kind != MSG_ERROR:
         return PyruncError("the container answered with what is no error")
-    config, _ = load_config(os.path.join(container.path, CONFIG_COPY))
-    ops = tail(config)
+    ops = tail(own_config(container))
     return failure(ops[max(message.op - container.record.ops, -len(ops))], message.value, message.error, message.detail)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pyrunc.cgroups import reopen
 from pyrunc.cgroups.change import effective, merged
-from pyrunc.config.load import LIMIT, check_resources, load_config, load_resources, loads, read
+from pyrunc.config.load import LIMIT, check_resources, load_resources, loads, read
 from pyrunc.config.rules.linux import resource_rules
 from pyrunc.errors import ConfigError, UnsupportedError, strerror
 from pyrunc.kernel import json, os
 from pyrunc.kernel.files import write_atomic
-from pyrunc.runtime.process import CONFIG_COPY
+from pyrunc.runtime.process import own_config
 from pyrunc.state.status import require_signalable, status
 from pyrunc.state.store import Store
 
@@ -81,8 +81,7 @@ def _in_force(container: Container) -> dict[str, Any]:
     try:
         saved: dict[str, Any] = loads(read(os.path.join(container.path, RESOURCES)), RESOURCES)
     except FileNotFoundError:
-        config, _ = load_config(os.path.join(container.path, CONFIG_COPY))
-        saved = (config.get("linux") or {}).get("resources") or {}
+        saved = (own_config(container).get("linux") or {}).get("resources") or {}
     return saved
 
 

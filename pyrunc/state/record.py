@@ -40,6 +40,7 @@ class Record:
     ``created`` is RFC 3339 in UTC. ``namespaces`` maps the types of the config to the path joined, ``""`` for a new
     namespace. ``cgroup`` is what `cgroups.reopen` takes, ``rdt`` what `cgroups.resctrl.Group.of` does. ``hooks`` holds the
     config's ``poststart`` and ``poststop``. ``mounts`` is what `runtime.hostmounts.detach` takes, empty with a mount namespace.
+    ``accepted`` is the mark of the copied configuration (`runtime.process.mark`), empty if that is not in normal form.
     ``external_descriptors`` tells what fds 0 to 2 of init were. ``owner`` is the uid of the creator. ``stage`` is
     ``creating`` until the container is ready for `start`, and ``created`` ever after.
     """
@@ -47,7 +48,7 @@ class Record:
     __slots__ = (
         *("id", "bundle", "rootfs", "hostname", "oci_version", "annotations", "created", "owner", "rootless", "terminal"),
         *("namespaces", "cgroup", "rdt", "systemd_cgroup", "hooks", "external_descriptors", "keyring", "ops", "mounts"),
-        *("stage", "pid", "start", "creator_pid", "creator_start", "boot"),
+        *("accepted", "stage", "pid", "start", "creator_pid", "creator_start", "boot"),
     )
 
     def __init__(
@@ -72,6 +73,7 @@ class Record:
         keyring: bool = True,
         ops: int = 0,
         mounts: dict[str, Any] | None = None,
+        accepted: str = "",
         stage: str = CREATING,
         pid: int = 0,
         start: int = 0,
@@ -98,6 +100,7 @@ class Record:
         self.keyring = keyring
         self.ops = ops
         self.mounts = mounts or {}
+        self.accepted = accepted
         self.stage = stage
         self.pid = pid
         self.start = start
@@ -148,6 +151,7 @@ class Record:
             "keyring": self.keyring,
             "ops": self.ops,
             "mounts": self.mounts,
+            "accepted": self.accepted,
             "stage": self.stage,
             "creator_pid": self.creator_pid,
             "creator_start": self.creator_start,
@@ -179,6 +183,7 @@ class Record:
             keyring=_member(top, "keyring", bool, True),
             ops=_number(top, "ops") if "ops" in top else 0,
             mounts=_mounts(_member(top, "mounts", dict, {})),
+            accepted=_member(top, "accepted", str, ""),
             stage=_member(top, "stage", str),
             pid=_number(top, "init_process_pid"),
             start=_number(top, "init_process_start"),

@@ -148,3 +148,41 @@ def test_a_user_may_open_the_stdio_that_it_is_given(box: Box, words: tuple[str, 
         assert output.read() == b"out\nerr\n"
     if words == ("exec",):
         box.down()
+
+
+def test_a_config_that_is_not_in_normal_form(box: Box) -> None:
+    """What is copied is the bundle's text, so exec has to see through it as create did."""
+    box.args("sleep", "1000")
+    text = (box.bundle.path / "config.json").read_text()
+    (box.bundle.path / "config.json").write_text(text.replace('"process"', '"Process"').replace('"cwd"', '"CWD"'))
+    box.cli("create", "--bundle", box.bundle, box.id, check=True)
+    box.start()
+    assert box.ex("pwd") == "/\n"
+    box.down()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"process"', '"procedure"', "config.json: process: must be specified"),
+        ('"cwd": "/"', '"cwd": 1', 'config.json: process.cwd: expected a string, got 1'),
+        ("{", "", "config.json: line 1, column "),
+    ],
+)
+def test_a_damaged_copy_of_the_config(up: Box, old: str, new: str, words: str) -> None:
+    copy = up.cli.root / up.id / "config.json"
+    text = json.dumps(json.loads(copy.read_text()))
+    copy.write_text(text.replace(old, new))
+    assert words in one_line(up.exec(up.id, "true", check=255))
+    copy.unlink()
+    assert "JSON specification file config.json not found" in one_line(up.exec(up.id, "true", check=255))
+
+
+def test_a_copy_of_the_config_that_was_changed(up: Box) -> None:
+    """It is judged once more, and then is what counts."""
+    copy = up.cli.root / up.id / "config.json"
+    document = json.loads(copy.read_text())
+    document["Process"] = {**document.pop("process"), "CWD": "/tmp"}
+    document["Process"].pop("cwd")
+    copy.write_text(json.dumps(document))
+    assert up.ex("pwd") == "/tmp\n"

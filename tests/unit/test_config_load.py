@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrunc.config import load
+from pyrunc.config import faults, load
 from pyrunc.config.load import load_config, load_process, load_resources, loads
 from pyrunc.errors import ConfigError
 from pyrunc.kernel import json as fast
@@ -161,9 +161,10 @@ def test_bytes_in_paths_survive_our_own_files(either: str) -> None:
 
 def test_config_and_its_bytes(tmp_path: Path) -> None:
     text = b' {"OciVersion": "1.3.0", "root": {"path": "r\\ud83d\\ude00"}, "hooks": null, "new": {"x": null}}\n'
-    config, raw = load_config(config_with(tmp_path, text))
+    config, raw, normal = load_config(config_with(tmp_path, text))
     assert config == {"ociVersion": "1.3.0", "root": {"path": "r😀"}, "new": {"x": None}}
-    assert raw == text
+    assert raw == text and not normal
+    assert load_config(config_with(tmp_path, json.dumps(config).encode()))[2]
 
 
 def test_missing_config(tmp_path: Path) -> None:
@@ -249,7 +250,7 @@ def test_whole_surrogate_pairs(tmp_path: Path, text: str) -> None:
 def test_surrogates_are_found_as_python_sees_them(parts: list[str]) -> None:
     text = f'["{"".join(parts)}"]'
     lone = any("\ud800" <= character <= "\udfff" for character in json.loads(text)[0])
-    assert (load._lone_surrogate(text) >= 0) is lone
+    assert (faults.lone_surrogate(text) >= 0) is lone
 
 
 def test_success_imports_nothing_of_comfort(tmp_path: Path) -> None:

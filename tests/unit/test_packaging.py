@@ -20,7 +20,7 @@ import manual
 
 PROJECT = Path(__file__).resolve().parents[2]
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
-GENERATED = {"pyrunc/config/_accept.py", "pyrunc/kernel/consts.py", "pyrunc/plan/opcodes.py"}
+GENERATED = {"pyrunc/config/_accept.py", "pyrunc/config/_accept_process.py", "pyrunc/kernel/consts.py", "pyrunc/plan/opcodes.py"}
 
 
 def run(*command: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:

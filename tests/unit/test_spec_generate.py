@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema.validators import Draft202012Validator
 
-from pyrunc.config import _accept
-from spec.generate import WRONG_BY_PATTERN, generate
+from pyrunc.config import _accept, _accept_process
+from spec.generate import OF_PROCESS, WRONG_BY_PATTERN, generate
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCHEMAS = {path.name.partition(".")[0]: json.loads(path.read_text()) for path in (PROJECT / "spec").glob("*.schema.json")}
@@ -47,19 +47,22 @@ def test_definitions_in_several_files_are_the_same(shared: str) -> None:
     assert CONFIG["$defs"][shared] == SCHEMAS["state"]["$defs"][shared] == SCHEMAS["features"]["$defs"][shared]
 
 
-def test_module_of_this_tree_is_up_to_date() -> None:
-    assert Path(_accept.__file__).read_text() == generate(CONFIG), "run: python3 spec/generate.py pyrunc/config/_accept.py"
+def test_modules_of_this_tree_are_up_to_date() -> None:
+    there = [Path(module.__file__).read_text() for module in (_accept, _accept_process)]
+    assert there == [generate(CONFIG), generate(CONFIG, OF_PROCESS)], "run: python3 spec/generate.py pyrunc/config/_accept.py"
 
 
-def test_command_line_writes_the_same_module(tmp_path: Path) -> None:
+def test_command_line_writes_the_same_modules(tmp_path: Path) -> None:
     command = [sys.executable, str(PROJECT / "spec/generate.py")]
     subprocess.run([*command, str(tmp_path / "out.py")], check=True, cwd=tmp_path)
     assert (tmp_path / "out.py").read_text() == generate(CONFIG)
+    assert (tmp_path / "out_process.py").read_text() == generate(CONFIG, OF_PROCESS)
     assert subprocess.run(command, capture_output=True).returncode == 2
 
 
-def test_module_imports_nothing_and_calls_nothing_unknown() -> None:
-    tree = ast.parse(generate(CONFIG))
+@pytest.mark.parametrize("text", [generate(CONFIG), generate(CONFIG, OF_PROCESS)], ids=["all", "process"])
+def test_module_imports_nothing_and_calls_nothing_unknown(text: str) -> None:
+    tree = ast.parse(text)
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
@@ -135,6 +138,23 @@ def test_tidy(before: dict[str, Any], after: dict[str, Any]) -> None:
     assert before == after
 
 
+@pytest.mark.parametrize(
+    ("resources", "normal"),
+    [
+        ({"pids": {"limit": 1}, "other": None, "Other": 1.0}, True),
+        ({"pids": {"limit": 1.0}}, False),
+        ({"PIDS": {"limit": 1}}, False),
+        ({"pids": None}, False),
+        ({"pids": {"Limit": 1}}, False),
+    ],
+    ids=json.dumps,
+)
+def test_what_is_not_in_normal_form_is_told(resources: dict[str, Any], normal: bool) -> None:
+    before = len(_accept.changes)
+    assert _accept.accept_resources(resources)
+    assert (len(_accept.changes) == before) is normal
+
+
 @pytest.mark.parametrize("value", [1.5, float("inf"), float("-inf"), float("nan"), True, "1", [1], {}])
 def test_what_is_no_integer(value: Any) -> None:
     assert not _accept.accept_resources({"pids": {"limit": value}})
@@ -168,7 +188,7 @@ def test_speed_on_dockers_config() -> None:
     assert min(times) < 0.0005
 
 
-def test_generator_needs_no_package() -> None:
+def test_generator_needs_no_package(tmp_path: Path) -> None:
     """The build runs it with whatever python3 there is."""
-    command = [sys.executable, "-I", "-S", str(PROJECT / "spec/generate.py"), "/dev/stdout"]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == generate(CONFIG)
+    subprocess.run([sys.executable, "-I", "-S", str(PROJECT / "spec/generate.py"), str(tmp_path / "out.py")], check=True)
+    assert (tmp_path / "out.py").read_text() == generate(CONFIG)

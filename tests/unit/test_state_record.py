@@ -43,6 +43,7 @@ RECORDS = st.builds(
     namespaces=st.dictionaries(st.sampled_from([type for type, _, _ in NAMESPACES]), TEXT),
     cgroup=st.dictionaries(TEXT, VALUE, max_size=3),
     rdt=st.dictionaries(TEXT, VALUE, max_size=3),
+    accepted=TEXT,
     mounts=st.just({}) | st.fixed_dictionaries({"namespace": NUMBER, "before": st.lists(NUMBER, max_size=3)}),
     systemd_cgroup=st.booleans(),
     hooks=st.dictionaries(st.sampled_from(["poststart", "poststop"]), st.lists(HOOK, max_size=2)),
