@@ -28,7 +28,12 @@ def open_directory(path: str, at: int | None = None) -> int:
 
 
 def read(path: str, at: int | None = None) -> str:
-    """The whole file; kernfs may hand it out in pieces of a page."""
+    """The whole file as text."""
+    return os.fsdecode(read_bytes(path, at))
+
+
+def read_bytes(path: str, at: int | None = None) -> bytes:
+    """The whole file; kernfs and procfs may hand it out in pieces of a page."""
     fd = os.open(path, _READ, dir_fd=at)
     try:
         data = os.read(fd, 4096)
@@ -36,7 +41,7 @@ def read(path: str, at: int | None = None) -> str:
             data += more
     finally:
         os.close(fd)
-    return os.fsdecode(data)
+    return data
 
 
 def write(path: str, value: str, at: int | None = None) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..errors import ConfigError
 from ..kernel import os
+from . import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,35 +48,40 @@ class Layout:
 
     def __init__(self, hierarchies: Iterable[Hierarchy]) -> None:
         self.hierarchies = tuple(hierarchies)
-        unified = any(h.unified for h in self.hierarchies)
-        legacy = any(not h.unified for h in self.hierarchies)
+        unified = legacy = False
+        for hierarchy in self.hierarchies:
+            if hierarchy.unified:
+                unified = True
+            else:
+                legacy = True
         self.version: int | str = "hybrid" if unified and legacy else 2 if unified else 1 if legacy else 0
 
 
 def layout(proc: str = "/proc/self") -> Layout:
     """The layout that the process behind `proc` sees. Raises OSError when procfs cannot be read."""
-    with open(proc + "/mountinfo", "rb", buffering=0) as mountinfo, open(proc + "/cgroup", "rb", buffering=0) as cgroup:
-        return parse(mountinfo.read(), cgroup.read())
+    return parse(files.read_bytes(proc + "/mountinfo"), files.read_bytes(proc + "/cgroup"))
 
 
 def parse(mountinfo: bytes, cgroup: bytes) -> Layout:
     """The layout out of the bytes of the two procfs files. Of several mounts of one hierarchy the first one counts."""
     own: dict[str, str] = {}
-    for line in cgroup.splitlines():
-        _, controllers, path = os.fsdecode(line).split(":", 2)
-        own.update((name, path) for name in controllers.split(","))
+    for line in os.fsdecode(cgroup).split("\n")[:-1]:
+        _, controllers, path = line.split(":", 2)
+        for name in controllers.split(","):
+            own[name] = path
     found: dict[tuple[str, ...], Hierarchy] = {}
-    for raw in mountinfo.splitlines():
+    for raw in mountinfo.split(b"\n"):
+        # A host has hundreds of mounts, and a dozen that matter here.
         if b" - cgroup" not in raw:
             continue
-        left, right = os.fsdecode(raw).split(" - ", 1)
-        kind, _, options = right.split(" ", 2)
-        _, _, _, root, mount, _ = left.split(" ", 5)
+        fields = os.fsdecode(raw).split(" ")
+        # Between the mount's own options and the dash there may be any number of optional fields.
+        kind, _, options = fields[fields.index("-", 6) + 1 :]
         # A v1 mount's options name its controllers among flags such as rw and noprefix.
-        named = [UNIFIED] if kind == "cgroup2" else filter(None, map(_unescape, options.split(",")))
-        names = tuple(name for name in named if name in own)
+        named = [UNIFIED] if kind == "cgroup2" else [name for name in map(_unescape, options.split(",")) if name]
+        names = tuple([name for name in named if name in own])
         if names and names not in found:
-            found[names] = Hierarchy(_unescape(mount), names, _below(_unescape(root), own[names[0]]))
+            found[names] = Hierarchy(_unescape(fields[4]), names, _below(_unescape(fields[3]), own[names[0]]))
     return Layout(found.values())
 
 
@@ -126,5 +132,7 @@ def _below(root: str, path: str) -> str:
 
 def _unescape(field: str) -> str:
     """Undo mountinfo's octal escapes of space, tab, newline, backslash and number sign."""
+    if "\\" not in field:
+        return field
     head, *tail = field.split("\\")
     return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in tail)

@@ -17,6 +17,9 @@ _HEADER = Struct("=IHHIIIiHH12s")
 _OP = Struct("=HH5I6Q")
 _LENGTH = Struct("=I")
 _TWO_64 = 1 << 64
+_NO_STRINGS = [(0,) * (c.PLAN_STRINGS - given) for given in range(c.PLAN_STRINGS + 1)]
+_NO_VALUES = [(0,) * (c.PLAN_VALUES - given) for given in range(c.PLAN_VALUES + 1)]
+"""What follows the strings and values of an op that has fewer than there is room for."""
 _PRESERVE_MAX = 0xFFFF
 
 
@@ -43,31 +46,33 @@ def encode(plan: Plan, parent: int) -> bytearray:
         raise UnsupportedError(f"the plan has {len(plan.ops)} operations, more than {c.PLAN_MAX_OPS} are not supported")
     if plan.preserve > _PRESERVE_MAX:
         raise UnsupportedError(f"{plan.preserve} file descriptors to pass on, more than {_PRESERVE_MAX} are not supported")
-    text = bytearray(4)  # so that no string has the offset 0, which means "none"
-    known: dict[bytes, int] = {}
+    texts: list[bytes] = [bytes(4)]  # so that no string has the offset 0, which means "none"
+    offsets: dict[bytes | None, int] = {None: 0}
     records = [b""]
+    end = 4
+    pack, length = _OP.pack, _LENGTH.pack
     for op in plan.ops:
-        offsets = [0] * c.PLAN_STRINGS
-        for i, string in enumerate(op.strings):
-            if string is None:
-                continue
-            offset = known.get(string)
-            if offset is None:
-                offset = known[string] = len(text)
-                text += _LENGTH.pack(len(string)) + string + b"\0"
-            offsets[i] = offset
-        values = [value if value >= 0 else value + _TWO_64 for value in op.values]
-        values += [0] * (c.PLAN_VALUES - len(values))
-        records.append(_OP.pack(op.code, op.tolerate, *offsets, *values))
+        strings, values = op.strings, op.values
+        for string in strings:
+            if string not in offsets:
+                assert string is not None
+                offsets[string] = end
+                texts += length(len(string)), string, b"\0"
+                end += _LENGTH.size + len(string) + 1
+        if values and min(values) < 0:
+            values = [value if value >= 0 else value + _TWO_64 for value in values]
+        places = map(offsets.__getitem__, strings)
+        record = pack(op.code, op.tolerate, *places, *_NO_STRINGS[len(strings)], *values, *_NO_VALUES[len(values)])
+        records.append(record)
     text_at = _HEADER.size + _OP.size * len(plan.ops)
-    size = text_at + len(text)
+    size = text_at + end
     if size > c.PLAN_MAX_SIZE:
         raise UnsupportedError(f"the plan has {size} bytes, more than {c.PLAN_MAX_SIZE} are not supported")
     records[0] = _HEADER.pack(
         c.PLAN_MAGIC, c.PLAN_VERSION, plan.preserve, size, len(plan.ops), text_at, parent,
         len(plan.passed), 0, bytes(plan.passed),
     )  # fmt: skip
-    return bytearray(b"").join([*records, text])
+    return bytearray(b"").join(records + texts)
 
 
 class Message:

@@ -65,20 +65,30 @@ def remove(ctx: Context, container: Container) -> None:
     """
     record = container.record
     if record.same_boot:
-        manager = reopen(record.cgroup)
-        if manager.pids(all=True):
-            manager.kill_all()
-            _wait_empty(manager)
-        if record.mounts:
-            from pyrunc.runtime.hostmounts import detach
+        remove_from_kernel(ctx, record)
+    forget(ctx, container, record)
 
-            detach(ctx, record.rootfs, record.mounts)
-        manager.destroy()
-        if record.rdt:
-            from pyrunc.cgroups.resctrl import Group
 
-            if group := Group.of(record.rdt):
-                group.remove()
+def remove_from_kernel(ctx: Context, record: Record) -> None:
+    """The part of `remove` that undoes what the kernel has of a container of this boot: processes, mounts and cgroups."""
+    manager = reopen(record.cgroup)
+    if manager.pids(all=True):
+        manager.kill_all()
+        _wait_empty(manager)
+    if record.mounts:
+        from pyrunc.runtime.hostmounts import detach
+
+        detach(ctx, record.rootfs, record.mounts)
+    manager.destroy()
+    if record.rdt:
+        from pyrunc.cgroups.resctrl import Group
+
+        if group := Group.of(record.rdt):
+            group.remove()
+
+
+def forget(ctx: Context, container: Container, record: Record) -> None:
+    """The rest of `remove`: the directory, and what the hooks do."""
     container.remove()
     container.close()
     poststop(ctx, record)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from pyrunc.cgroups.hierarchies import Layout
     from pyrunc.cgroups.manager import Manager
     from pyrunc.cgroups.view import Leg
     from pyrunc.log import Context
@@ -67,6 +68,7 @@ class Bundle:
         if self.namespaces.joined:
             self._leave_our_own()
         self.rootfs = self._rootfs()
+        self._layout: Layout | None = None
         if unknown := unknown_capabilities(self.config["process"]):
             ctx.log.warning(f"unknown capabilities are left out: {', '.join(unknown)}")
         memory = (self.linux.get("resources") or {}).get("memory") or {}
@@ -123,11 +125,17 @@ class Bundle:
 
         return selinux_enabled()
 
+    def layout(self) -> Layout:
+        """The host's cgroup hierarchies. They are read once: the plan shows those in which the cgroups were chosen."""
+        if self._layout is None:
+            self._layout = cgroups.layout()
+        return self._layout
+
     def plan(self, ctx: Context, record: Record, options: Options, manager: Manager) -> Plan:
         """Compile; the seccomp filter comes from the cache below --root where it is there."""
         view: Sequence[Leg] = ()
         if any(mount.get("type") == "cgroup" for mount in self.config.get("mounts") or ()):
-            view = manager.mount_view(cgroups.layout(), private=self.namespaces.private("cgroup"))
+            view = manager.mount_view(self.layout(), private=self.namespaces.private("cgroup"))
         request = Request(
             record.id,
             self.path,
@@ -154,7 +162,9 @@ def _is_own(kind: str, path: str) -> bool:
 
 
 def select_manager(ctx: Context, bundle: Bundle, id: str) -> Manager:
-    return cgroups.select(bundle.config, id, manager=ctx.cgroup_manager or "cgroupfs", rootless=bundle.rootless_cgroups)
+    kind = ctx.cgroup_manager or "cgroupfs"
+    host = bundle.layout() if kind in cgroups.RECORDED else None
+    return cgroups.select(bundle.config, id, manager=kind, rootless=bundle.rootless_cgroups, host=host)
 
 
 def _environment(config: dict[str, Any]) -> list[str]:

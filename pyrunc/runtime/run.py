@@ -85,13 +85,13 @@ def _load_what_comes_after() -> None:
 
 
 def _clean_up(ctx: Context, creation: Creation) -> None:
-    """Unless somebody else has deleted it meanwhile."""
+    """Unless somebody else has deleted it meanwhile. Its init has been collected, and nobody writes a record but its creator."""
     from pyrunc.errors import ContainerMissing
-    from pyrunc.runtime.after import end, remove
+    from pyrunc.runtime.after import forget, remove_from_kernel
 
     try:
         creation.container.lock()
     except ContainerMissing:
         return
-    end(ctx, creation.container)
-    remove(ctx, creation.container)
+    remove_from_kernel(ctx, creation.record)
+    forget(ctx, creation.container, creation.record)
