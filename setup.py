@@ -1,7 +1,7 @@
 """The build: what pyproject.toml cannot say.
 
 One ``pip install .`` makes, besides the Python modules, the cffi extension ``pyrunc._shim``, the static ``pyrunc/pyrunc-init``,
-the generated modules, the launcher with the absolute path of the base interpreter, man pages and completions.
+the generated modules, the launcher for the base interpreter, man pages and completions.
 ``python3 setup.py build_inplace`` makes the same, but for the last two, inside the source tree, with ``build/pyrunc`` as the
 launcher of that tree.
 """
@@ -32,6 +32,7 @@ SHIM = NATIVE / "shim"
 sys.path.insert(0, str(ROOT))
 
 from native import build_shim, gen_consts  # noqa: E402
+from native.launcher import build as build_launcher  # noqa: E402
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 INIT_FLAGS = [
@@ -39,8 +40,6 @@ INIT_FLAGS = [
     *["-fno-asynchronous-unwind-tables", "-Wl,--build-id=none,-z,noexecstack", "-s", *WARNINGS, f"-I{NATIVE}"],
 ]
 HEADERS = {"stdio.h": "libc6-dev", "linux/openat2.h": "linux-libc-dev", "Python.h": "python3-dev"}
-# The kernel reads no longer first line of a script (BINPRM_BUF_SIZE, execve(2)).
-SHEBANG_MAX = 255
 
 
 def fail(line: str) -> NoReturn:
@@ -123,16 +122,17 @@ def build_bundle(package: Path) -> None:
         fail("the modules cannot be compiled into one file")
 
 
-def launcher(places: list[str]) -> str:
-    """The script ``pyrunc``. `places` are where, seen from the prefix of the script's own bin directory, the package may be."""
-    interpreter = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
-    text = (NATIVE / "pyrunc.py.in").read_text()
-    for name, value in (("INTERPRETER", interpreter), ("PLACES", repr(places)), ("SITES", repr(base_sites(interpreter)))):
-        text = text.replace(f"@{name}@", value)
-    shebang = text.partition("\n")[0]
-    if len(os.fsencode(shebang)) > SHEBANG_MAX or any(letter.isspace() for letter in interpreter):
-        fail(f"the path of the interpreter cannot stand in a script's first line: {interpreter!r}")
-    return text
+def launcher(places: list[str]) -> bytes:
+    """The file ``pyrunc``. `places` are where, seen from the prefix of its own bin directory, the package may be."""
+    sites = base_sites(build_launcher.interpreter())
+    try:
+        return build_launcher.program(compiler(), WARNINGS, places, sites)
+    except build_launcher.NotKnown as reason:
+        print(f"pyrunc: the launcher is a script, which starts more slowly: {reason}", file=sys.stderr)
+    try:
+        return build_launcher.script(places, sites).encode()
+    except ValueError as error:
+        fail(str(error))
 
 
 def base_sites(interpreter: str) -> list[str]:
@@ -232,6 +232,6 @@ setup(
             extra_link_args=["-s"],
         )
     ],
-    scripts=["native/pyrunc.py.in"],
+    scripts=["native/launcher/door.py.in"],
     data_files=[("share", [])],  # InstallData knows what; without an entry it is not called
 )

@@ -1,94 +1,120 @@
 """All modules of pyrunc in one file of code objects: ``pyrunc/_hot.bin``, for the launcher.
 
 Why: `run` imports about 60 modules, and to find, stat, open and read each of them costs as much as to execute it. The file is
-opened once; a module's code is read when it is imported. The modules themselves stay beside it, for everybody else.
+opened once; what a command always imports is one piece of it. The modules themselves stay beside it, for everybody else.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib.machinery
-import importlib.util
 import marshal
 import subprocess
 import sys
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 LOADER = '''
+import _imp
 import marshal
 import posix
 import sys
 from _frozen_importlib import ModuleSpec
-from _frozen_importlib_external import ExtensionFileLoader, spec_from_file_location
 
 
-def run(module, fd):
-    _, _, at, size = modules[module.__name__]
-    exec(marshal.loads(posix.pread(fd, size, begin + at)), module.__dict__)
+def spec_of(name, is_package):
+    place = root + "/" + name.replace(".", "/")
+    spec = ModuleSpec(name, Bundle, origin=place + ("/__init__.py" if is_package else ".py"), is_package=is_package)
+    if is_package:
+        spec.submodule_search_locations.append(place)
+    return spec
 
 
 class Bundle:
-    """Finds and executes what is in `modules`: name -> (is a package, path below `root`, place after `begin`, size)."""
+    """Finds and executes modules that are imported one by one: what `orders` has not foreseen."""
 
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        entry = modules.get(name)
-        if entry is None:
-            return extension(name, path or sys.path) if name in extensions else None
-        spec = ModuleSpec(name, Bundle, origin=root + "/" + entry[1], is_package=entry[0])
-        spec.has_location = True
-        if entry[0]:
-            spec.submodule_search_locations.append(spec.origin.rpartition("/")[0])
-        return spec
+    index = None  # name -> (is a package, place, size)
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name in extensions:
+            return Extension.find(name, path or sys.path)
+        if not name.startswith("pyrunc"):
+            return None
+        if cls.index is None:
+            cls.index = cls._read(*index)
+        entry = cls.index.get(name)
+        return entry and spec_of(name, entry[0])
 
     @staticmethod
     def create_module(spec):
         return None
 
+    @classmethod
+    def exec_module(cls, module):
+        module.__file__ = module.__spec__.origin
+        exec(cls._read(*cls.index[module.__name__][1:]), module.__dict__)
+
     @staticmethod
-    def exec_module(module):
+    def _read(at, size):
         fd = posix.open(root + "/pyrunc/_hot.bin", posix.O_RDONLY | posix.O_CLOEXEC)
         try:
-            run(module, fd)
+            return marshal.loads(posix.pread(fd, size, begin + at))
         finally:
             posix.close(fd)
 
 
-def extension(name, places):
-    """A compiled module, found by asking for its file: the import system would list each directory on the way first."""
-    file = "/" + name.rpartition(".")[2] + suffix
-    for place in places if name not in sys.builtin_module_names else ():
-        try:
-            posix.stat(place + file)
-        except OSError:
-            continue
-        return spec_from_file_location(name, place + file, loader=ExtensionFileLoader(name, place + file))
-    return None  # for the import system to find: a part of the interpreter, or of another suffix
+class Extension:
+    """Compiled modules, found by asking for the file: the import system would list each directory on the way first."""
+
+    @classmethod
+    def find(cls, name, places):
+        file = "/" + name.rpartition(".")[2] + suffix
+        for place in places:
+            try:
+                posix.stat(place + file)
+            except OSError:
+                continue
+            return ModuleSpec(name, cls, origin=place + file)
+        return None  # for the import system to find: of another suffix
+
+    create_module = staticmethod(_imp.create_dynamic)
+
+    @staticmethod
+    def exec_module(module):
+        module.__file__ = module.__spec__.origin
+        _imp.exec_dynamic(module)
 
 
-def preload(names):
+def preload(at, size):
     """Execute modules in an order in which each finds what it imports: without the import system's own work per module.
 
     All are there from the start, because a package may import its own parts before it is done.
     """
-    for name in names:
-        package, path, _, _ = modules[name]
+    loaded = []
+    for name, is_package, code in marshal.loads(posix.pread(bundle, size, begin + at)):
         module = sys.modules[name] = type(sys)(name)
-        module.__file__ = root + "/" + path
-        module.__package__ = name if package else name.rpartition(".")[0]
-        if package:
-            module.__path__ = [module.__file__.rpartition("/")[0]]
-    for name in names:
-        run(sys.modules[name], bundle)
+        # An import asks the spec whether its module is complete: without one it would make and drop an AttributeError.
+        module.__spec__ = spec = spec_of(name, is_package)
+        module.__file__ = spec.origin
         parent, _, leaf = name.rpartition(".")
+        module.__package__ = parent
+        if is_package:
+            module.__package__ = name
+            module.__path__ = spec.submodule_search_locations
+        loaded.append((module, code, parent, leaf))
+    for module, code, parent, leaf in loaded:
+        exec(code, module.__dict__)
         if parent:
-            setattr(sys.modules[parent], leaf, sys.modules[name])
+            setattr(sys.modules[parent], leaf, module)
 
 
-sys.meta_path.insert(0, Bundle)
+# After built-in and frozen modules, before who looks on a path.
+sys.meta_path.insert(2, Bundle)
 for word in sys.argv[1:]:
     if word in orders:
-        preload(orders[word][posix.access("/sys/fs/cgroup/cgroup.controllers", posix.F_OK)])
+        preload(*orders[word][posix.access("/sys/fs/cgroup/cgroup.controllers", posix.F_OK)])
         break
 '''
 
@@ -137,7 +163,7 @@ def beside(version: str, making: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 VERSIONS = (beside("v1", ("limits_v1",)), beside("v2", ("limits_v2", "bpf", "delegation")))
 
 
-TRACE = '''
+TRACE = """
 import sys, _frozen_importlib_external as external
 sys.path.append(sys.argv[1])
 sys.modules["pyrunc._shim"] = shim = type(sys)("pyrunc._shim")
@@ -150,10 +176,10 @@ def traced(self, module):
 external._LoaderBasics.exec_module = traced
 for name in sys.argv[2:]:
     __import__(name)
-'''
+"""
 
 SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
-EXTENSIONS = ("_cffi_backend", "_json", "fcntl", "pyrunc._shim", "select")
+EXTENSIONS = ("_cffi_backend", "_json", "_struct", "fcntl", "pyrunc._shim", "select")
 """What the commands load of compiled modules. Some interpreters have a few of them built in."""
 
 
@@ -166,28 +192,46 @@ def order_of(command: str, further: tuple[str, ...], package: Path) -> list[str]
     return [sys.intern(name) for name in done.stdout.split()]
 
 
-def make(package: Path) -> bytes:
-    """The content of the file for the built `package`, good for interpreters with this one's magic number.
+def compiled(path: Path, place: str) -> CodeType:
+    """Without docstrings and types, with line numbers: nothing reads the first, the log of a bug needs the second."""
+    tree = ast.fix_missing_locations(Lean().visit(ast.parse(path.read_bytes(), place)))
+    code = compile(tree, place, "exec", dont_inherit=True, optimize=2)
+    assert isinstance(code, CodeType)
+    return code
 
-    Eight bytes say how long the marshalled (magic number, loader, what the loader is to know) is, the code objects follow.
+
+def make(package: Path) -> bytes:
+    """The content of the file for the built `package`, good for interpreters of this version.
+
+    Eight bytes say how long the marshalled (version, loader, what the loader is to know) is. What follows is marshalled, too:
+    for each command that starts often all of its modules, in one piece, because what they share is then read once; each module;
+    the index.
     """
-    modules = {}
-    codes = bytearray()
+    codes = {}
     for path in sorted(package.rglob("*.py")):
         place = path.relative_to(package.parent)
         is_package = place.name == "__init__.py"
-        name = ".".join(place.parent.parts if is_package else place.with_suffix("").parts)
-        # Without docstrings and types, with line numbers: nothing reads the first, the log of a bug needs the second.
-        tree = Lean().visit(ast.parse(path.read_bytes(), str(place)))
-        code = compile(ast.fix_missing_locations(tree), str(place), "exec", dont_inherit=True, optimize=2)
-        data = marshal.dumps(code)
-        modules[sys.intern(name)] = (is_package, str(place), len(codes), len(data))
-        codes += data
-    loader = compile(LOADER, "native/bundle.py", "exec", dont_inherit=True, optimize=2)
-    orders = {command: [order_of(command, version[command], package) for version in VERSIONS] for command in VERSIONS[0]}
-    known = {"modules": modules, "orders": orders, "extensions": EXTENSIONS, "suffix": SUFFIX}
-    head = marshal.dumps((importlib.util.MAGIC_NUMBER, loader, known))
-    return len(head).to_bytes(8, "little") + head + codes
+        name = sys.intern(".".join(place.parent.parts if is_package else place.with_suffix("").parts))
+        codes[name] = (name, is_package, compiled(path, str(place)))
+    body = bytearray()
+    pieces: dict[bytes, tuple[int, int]] = {}
+
+    def add(value: Any) -> tuple[int, int]:
+        data = marshal.dumps(value)
+        if data not in pieces:
+            pieces[data] = (len(body), len(data))
+            body.extend(data)
+        return pieces[data]
+
+    orders = {
+        command: [add([codes[name] for name in order_of(command, version[command], package)]) for version in VERSIONS]
+        for command in VERSIONS[0]
+    }
+    index = add({name: (is_package, *add(code)) for name, is_package, code in codes.values()})
+    loader = marshal.dumps(compile(LOADER, "native/bundle.py", "exec", dont_inherit=True, optimize=2))
+    known = {"orders": orders, "index": index, "extensions": EXTENSIONS, "suffix": SUFFIX}
+    head = marshal.dumps((sys.implementation.cache_tag, loader, known))
+    return len(head).to_bytes(8, "little") + head + body
 
 
 if __name__ == "__main__":

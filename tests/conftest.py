@@ -145,6 +145,12 @@ def pyrunc() -> Path:
     pytest.fail(f"no pyrunc at {', '.join(map(str, places))}: run python3 setup.py build_inplace")
 
 
+def executed(program: Path) -> Path:
+    """What the kernel executes for a launcher: the interpreter of a script, else the program itself."""
+    first = program.read_bytes().partition(b"\n")[0]
+    return Path(os.path.realpath(first[2:].split()[0].decode() if first.startswith(b"#!") else program))
+
+
 @pytest.fixture(scope="session")
 def session_dir() -> Iterator[Path]:
     """A directory for bundles and state that other users may pass through: user namespaces need it, tmp_path forbids it."""

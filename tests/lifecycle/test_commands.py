@@ -13,7 +13,7 @@ from typing import Any
 import _cffi_backend
 import pytest
 
-from tests.conftest import Cli, until
+from tests.conftest import Cli, executed, until
 from tests.lifecycle.box import Box, one_line
 from tests.lifecycle.sockets import Receiver
 
@@ -321,10 +321,9 @@ def test_plan_needs_no_privilege(box: Box, pyrunc: Path, session_dir: Path) -> N
     box.map_ids()
     box.bundle.write()
     argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
-    interpreter = pyrunc.read_text().split()[0].removeprefix("#!")
-    for path in (pyrunc, _cffi_backend.__file__):
-        if subprocess.run([*argv, interpreter, "-ISc", "import sys; open(sys.argv[1])", path], capture_output=True).returncode:
-            pytest.skip(f"only root may read {path} or {interpreter}")
+    for path in (executed(pyrunc), pyrunc, _cffi_backend.__file__):
+        if subprocess.run([*argv, "test", "-r", path]).returncode:
+            pytest.skip(f"only root may read {path}")
     command = [*argv, str(pyrunc), "--root", str(session_dir / "none"), "plan", "--bundle", str(box.bundle)]
     done = subprocess.run(command, capture_output=True)
     assert done.returncode == 0 and b"execute" in done.stdout, done.stderr

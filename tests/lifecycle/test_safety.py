@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import executed
 from tests.lifecycle.box import Box, mountinfo, one_line
 from tests.lifecycle.sockets import Receiver
 
@@ -286,7 +287,7 @@ def test_the_program_holds_nothing_but_its_stdio(box: Box) -> None:
 def test_overwriting_what_a_container_was_started_by(box: Box, pyrunc: Path) -> None:
     """CVE-2019-5736: the program is a script whose interpreter is /proc/self/exe, so that the runtime's own is executed in
     its place; and exec into a container whose programs are such scripts."""
-    programs = [pyrunc, pyrunc.resolve(), Path(os.path.realpath(pyrunc.read_text().split()[0].removeprefix("#!")))]
+    programs = [pyrunc, pyrunc.resolve(), executed(pyrunc)]
     init = next(path for path in (Path(__file__).resolve().parents[2] / "pyrunc").glob("pyrunc-init"))
     before = {path: path.read_bytes() for path in (*programs, init)}
     for name in ("bash", "evil"):

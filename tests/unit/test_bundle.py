@@ -22,7 +22,7 @@ here = posix.open(root + "/pyrunc/_hot.bin", posix.O_RDONLY)
 head = int.from_bytes(posix.read(here, 8), "little")
 _, loader, known = marshal.loads(posix.read(here, head))
 sys.path.append(words[0])
-exec(loader, {**known, "root": root, "bundle": here, "begin": 8 + head})
+exec(marshal.loads(loader), {**known, "root": root, "bundle": here, "begin": 8 + head})
 print(*sorted(name for name in sys.modules if name.startswith("pyrunc.cgroups.")))
 for name in ("v1", "v2"):
     __import__("pyrunc.cgroups." + name)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from native.launcher import build
+
 if TYPE_CHECKING:
     from ..conftest import Bundle, Cli
 
@@ -162,10 +164,8 @@ with plain(report, "w") as out:
 def loaded(cli: Cli, tmp_path: Path) -> Callable[..., set[str]]:
     """Runs a command in an isolated interpreter like the launcher's; gives the names of the modules it has loaded."""
     # Like the launcher, after the standard library: the package under test, then where cffi is.
-    source = cli.program.read_text()
-    assert "-IS" in source.partition("\n")[0]
     program = tmp_path / "probe"
-    program.write_text(source.partition("\n")[0] + PROBE)
+    program.write_text(f"#!{build.interpreter()} -ISXutf8{PROBE}")
     program.chmod(0o755)
     import _cffi_backend
 

@@ -11,12 +11,14 @@ import sys
 import tarfile
 import venv
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import manual
+from native.launcher import build
 
 PROJECT = Path(__file__).resolve().parents[2]
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -24,7 +26,7 @@ GENERATED = {"pyrunc/config/_accept.py", "pyrunc/config/_accept_process.py", "py
 
 
 def run(*command: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True)
+    return subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, errors="surrogateescape")
 
 
 def succeed(*command: str | Path, cwd: Path | None = None, **env: str) -> str:
@@ -83,8 +85,7 @@ def test_wheel_is_complete_and_bound_to_its_platform(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         modes = {entry.filename: entry.external_attr >> 16 for entry in archive.infolist()}
-        script = next(name for name in names if name.endswith(".data/scripts/pyrunc"))
-        shebang = archive.read(script).partition(b"\n")[0].decode()
+        launcher = archive.read(next(name for name in names if name.endswith(".data/scripts/pyrunc")))
     sources = {path.relative_to(PROJECT).as_posix() for path in PROJECT.glob("pyrunc/**/*.py")}
     assert sources | GENERATED <= names
     assert {f"pyrunc/schemas/{path.name}" for path in PROJECT.glob("spec/*.schema.json")} <= names
@@ -92,7 +93,7 @@ def test_wheel_is_complete_and_bound_to_its_platform(wheel: Path) -> None:
     assert data == manual.files().keys() and not {name for name in names if name.startswith("manual/")}
     assert [name for name in names if name.startswith("pyrunc/_shim.") and name.endswith(".so")]
     assert stat.S_IMODE(modes["pyrunc/pyrunc-init"]) == 0o755
-    assert shebang == f"#!{os.path.realpath(sys._base_executable)} -ISXutf8"  # type: ignore[attr-defined]
+    assert launcher.startswith(b"\x7fELF" if sys.version_info[:2] in build.KNOWN else b"#!")
 
 
 def test_init_is_static_and_needs_no_library(wheel: Path, tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ def test_an_installed_wheel_runs_without_a_compiler(wheel: Path, tmp_path: Path)
     assert Path(succeed(target / "bin/python", "-ISc", load).strip()).parent == packages / "pyrunc"
 
 
-def fake_install(prefix: Path, place: str, launcher: str) -> Path:
+def fake_install(prefix: Path, place: str, launcher: bytes) -> Path:
     """A pyrunc that only tells where it was imported from and what it was given."""
     package = prefix / place / "pyrunc" / "cli"
     package.mkdir(parents=True)
@@ -142,11 +143,11 @@ def fake_install(prefix: Path, place: str, launcher: str) -> Path:
         "    os.write(1, os.fsencode('\\n'.join([__file__, *sys.argv[1:]])))\n"
         "    return 7 if sys.flags.isolated and sys.flags.no_site and sys.flags.utf8_mode else 1\n"
     )
-    script = prefix / "bin" / "pyrunc"
-    script.parent.mkdir()
-    script.write_text(launcher)
-    script.chmod(0o755)
-    return script
+    program = prefix / "bin" / "pyrunc"
+    program.parent.mkdir()
+    program.write_bytes(launcher)
+    program.chmod(0o755)
+    return program
 
 
 @pytest.fixture(scope="session")
@@ -159,43 +160,52 @@ def builder() -> dict[str, Any]:
         sys.argv = arguments
 
 
+@pytest.fixture(scope="module", params=["program", "script"])
+def launcher(builder: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[bytes]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "script":
+            patch.setenv("PYRUNC_LAUNCHER", "script")
+        elif sys.version_info[:2] not in build.KNOWN:
+            pytest.skip("of this Python's version there is only the script")
+        content: bytes = builder["launcher"](builder["install_places"]())
+    assert content.startswith({"program": b"\x7fELF", "script": b"#!"}[request.param])
+    yield content
+
+
 @pytest.mark.parametrize("place", [f"lib/{VERSION}/site-packages", f"lib/{VERSION}/dist-packages", "lib/python3/dist-packages"])
-def test_launcher_finds_its_package(builder: dict[str, Any], tmp_path: Path, place: str) -> None:
+def test_launcher_finds_its_package(launcher: bytes, tmp_path: Path, place: str) -> None:
     prefix = tmp_path / "pre fix"
-    script = fake_install(prefix, place, builder["launcher"](builder["install_places"]()))
+    program = fake_install(prefix, place, launcher)
     (tmp_path / "elsewhere").mkdir()
     link = tmp_path / "elsewhere" / "pyrunc"
-    link.symlink_to(script)
-    for program, cwd in ((script, None), (link, None), ("./pyrunc", script.parent), ("bin/pyrunc", prefix)):
-        done = run(program, "a b", "--c", cwd=cwd)
+    link.symlink_to(program)
+    for path, cwd in ((program, None), (link, None), ("./pyrunc", program.parent), ("bin/pyrunc", prefix)):
+        done = run(path, "a b", "--c", "\udcff\xe4", cwd=cwd)
         assert done.returncode == 7, done.stderr
-        assert done.stdout.split("\n") == [str(prefix / place / "pyrunc/cli/main.py"), "a b", "--c"]
+        assert done.stdout.split("\n") == [str(prefix / place / "pyrunc/cli/main.py"), "a b", "--c", "\udcff\xe4"]
 
 
-def test_nothing_shadows_the_standard_library(builder: dict[str, Any], tmp_path: Path) -> None:
+def test_nothing_shadows_the_standard_library(launcher: bytes, tmp_path: Path) -> None:
     place = f"lib/{VERSION}/site-packages"
-    script = fake_install(tmp_path, place, builder["launcher"](builder["install_places"]()))
+    program = fake_install(tmp_path, place, launcher)
     for folder in (tmp_path / place, tmp_path / "bin", tmp_path):
-        for name in ("os", "stat", "fcntl", "sitecustomize"):
+        for name in ("os", "stat", "fcntl", "encodings", "io", "sitecustomize"):
             (folder / f"{name}.py").write_text("raise SystemExit('shadowed')")
-    assert run(script, cwd=tmp_path, PYTHONPATH=str(tmp_path), PYTHONSTARTUP="os.py").returncode == 7
+    assert run(program, cwd=tmp_path, PYTHONPATH=str(tmp_path), PYTHONSTARTUP="os.py").returncode == 7
 
 
-def test_launcher_loads_nothing_of_its_own(builder: dict[str, Any], tmp_path: Path) -> None:
-    script = fake_install(tmp_path, f"lib/{VERSION}/site-packages", builder["launcher"](builder["install_places"]()))
+def test_launcher_loads_nothing_of_its_own(launcher: bytes, tmp_path: Path) -> None:
+    program = fake_install(tmp_path, f"lib/{VERSION}/site-packages", launcher)
     main = tmp_path / f"lib/{VERSION}/site-packages/pyrunc/cli/main.py"
     main.write_text("import posix, sys\ndef main():\n    posix.write(1, ' '.join(sys.modules).encode())\n    return 0\n")
-    assert not set(succeed(script).split()) & {"os", "site", "re", "runpy", "enum"}
+    assert not set(succeed(program).split()) & {"os", "site", "re", "runpy", "enum"}
 
 
 @pytest.mark.parametrize("interpreter", ["/opt/my python/bin/python3", "/opt/" + "x" * 250 + "/python3"])
-def test_an_interpreter_that_no_first_line_can_name(
-    builder: dict[str, Any], monkeypatch: pytest.MonkeyPatch, interpreter: str
-) -> None:
+def test_an_interpreter_that_no_first_line_can_name(monkeypatch: pytest.MonkeyPatch, interpreter: str) -> None:
     monkeypatch.setattr(sys, "_base_executable", interpreter)
-    monkeypatch.setitem(builder["launcher"].__globals__, "base_sites", lambda _: [])
-    with pytest.raises(SystemExit, match="cannot stand in a script's first line"):
-        builder["launcher"]([""])
+    with pytest.raises(ValueError, match="cannot stand in a script's first line"):
+        build.script([""], [])
 
 
 def headers_without(missing: str, directory: Path) -> str:
