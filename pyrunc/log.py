@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 import time
 
-from pyrunc.errors import KernelError, PyruncError
+from pyrunc import errors
+from pyrunc.errors import PyruncError
 from pyrunc.kernel import os
 
 TYPE_CHECKING = False
@@ -94,7 +95,7 @@ class Log:
             try:
                 self.fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
             except OSError as error:
-                raise KernelError.of(f"open log file {path}", error) from error
+                raise errors.KernelError.of(f"open log file {path}", error) from error
 
     def error(self, error: PyruncError) -> None:
         """The last word of a failed command."""

@@ -6,7 +6,7 @@ every later command takes that record to `reopen`.
 
 from __future__ import annotations
 
-from ..errors import StateError, UnsupportedError
+from .. import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def select(
 
         return systemd.select(config, container_id, rootless=rootless, host=host or layout())
     if manager != "cgroupfs":
-        raise UnsupportedError(f"unknown cgroup manager {manager!r}: it is cgroupfs, systemd or disabled")
+        raise errors.UnsupportedError(f"unknown cgroup manager {manager!r}: it is cgroupfs, systemd or disabled")
     from .hierarchies import container_paths
 
     linux = config.get("linux") or {}
@@ -54,7 +54,7 @@ def select(
             from .disabled import Disabled
 
             return Disabled()
-        raise UnsupportedError("no cgroup hierarchy is mounted", hint="mount cgroup2, or use --cgroup-manager disabled")
+        raise errors.UnsupportedError("no cgroup hierarchy is mounted", hint="mount cgroup2, or use --cgroup-manager disabled")
     paths = container_paths(host, path, container_id)
     if host.version != 2:
         from .v1 import V1
@@ -111,7 +111,7 @@ def frozen(record: object) -> bool:
 def _paths(record: object) -> dict[str, str]:
     paths = record.get("paths") if isinstance(record, dict) and record.get("manager") in RECORDED else None
     if not isinstance(paths, dict) or not all(map(_sound, paths.values())):
-        raise StateError("the record of the container's cgroups is damaged")
+        raise errors.StateError("the record of the container's cgroups is damaged")
     return paths
 
 

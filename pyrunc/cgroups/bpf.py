@@ -11,7 +11,7 @@ from _struct import pack
 from errno import EINVAL, ENOENT, EPERM
 from sys import byteorder
 
-from ..errors import CgroupError, UnsupportedError
+from .. import errors
 from ..kernel import os
 from . import files
 from .devices import ALL
@@ -88,7 +88,7 @@ def attach(directory: str, rules: Iterable[Rule], *, tolerate_eperm: bool, besid
     """
     try:
         program = _load(assemble(rules))
-    except CgroupError as error:
+    except errors.CgroupError as error:
         if tolerate_eperm and error.errno == EPERM:
             return
         raise
@@ -105,7 +105,7 @@ def _load(code: bytes) -> int:
     if result == -EPERM and _raise_memlock():
         result = lib.shim_bpf_load_device(code, len(code) // 8, ffi.NULL, 0)
     if result == -EINVAL:
-        raise UnsupportedError("linux.resources.devices: this kernel takes no BPF program for devices (CONFIG_CGROUP_BPF)")
+        raise errors.UnsupportedError("linux.resources.devices: this kernel takes no BPF program for devices (CONFIG_CGROUP_BPF)")
     return _checked(result, "load the BPF program", "bpf(2) for devices needs CAP_BPF or CAP_SYS_ADMIN, not in a user namespace")
 
 
@@ -127,7 +127,7 @@ def _attach(directory: str, program: int, beside: bool) -> None:
     try:
         cgroup = files.open_directory(directory)
     except OSError as error:
-        raise CgroupError(f"linux.resources.devices: open {directory}", error.errno or 0) from None
+        raise errors.CgroupError(f"linux.resources.devices: open {directory}", error.errno or 0) from None
     opened = [cgroup]
     try:
         ids = ffi.new("uint32_t[64]")
@@ -155,5 +155,5 @@ def _attach(directory: str, program: int, beside: bool) -> None:
 def _checked(result: int, what: str, hint: str | None = None) -> int:
     if result < 0:
         path = "linux.resources.devices"
-        raise CgroupError(f"{path}: {what}", -result, syscall="bpf", hint=hint, config_path=path)
+        raise errors.CgroupError(f"{path}: {what}", -result, syscall="bpf", hint=hint, config_path=path)
     return result

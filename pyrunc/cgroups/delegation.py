@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import ENOENT
 
-from ..errors import CgroupError
+from .. import errors
 from ..kernel import os
 from . import files
 
@@ -48,7 +48,7 @@ def give(directory: str, uid: int) -> None:
             os.chown(path, uid, -1, follow_symlinks=False)
         except OSError as error:
             if error.errno != ENOENT:
-                raise CgroupError.of(f"give {path} to user {uid}", error, config_path="linux.cgroupsPath") from None
+                raise errors.CgroupError.of(f"give {path} to user {uid}", error, config_path="linux.cgroupsPath") from None
 
 
 def _writable(mount: dict[str, Any]) -> bool:

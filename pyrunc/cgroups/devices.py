@@ -7,7 +7,7 @@ bpf.py enforces exactly that; v1's lists of exceptions are coarser, see `v1_line
 
 from __future__ import annotations
 
-from ..errors import ConfigError
+from .. import errors
 from .settings import RESOURCES
 
 TYPE_CHECKING = False
@@ -67,19 +67,19 @@ def rules_of(resources: dict[str, Any] | None) -> list[Rule]:
 def _rule(entry: dict[str, Any], where: str) -> Rule:
     kind = entry.get("type") or "a"
     if kind not in ("a", "b", "c"):
-        raise ConfigError([(where + ".type", f"{kind!r} is none of a, b and c")])
+        raise errors.ConfigError([(where + ".type", f"{kind!r} is none of a, b and c")])
     access = 0
     for letter in entry.get("access") or "":
         if letter not in _BITS:
-            raise ConfigError([(where + ".access", f"{entry['access']!r} holds more than r, w and m")])
+            raise errors.ConfigError([(where + ".access", f"{entry['access']!r} holds more than r, w and m")])
         access |= _BITS[letter]
     if not access:
-        raise ConfigError([(where + ".access", "is empty")])
+        raise errors.ConfigError([(where + ".access", "is empty")])
     numbers = []
     for name in ("major", "minor"):
         number = entry.get(name, -1)
         if number is not None and not -1 <= number <= _MAX_NUMBER:
-            raise ConfigError([(f"{where}.{name}", f"{number} is no device number")])
+            raise errors.ConfigError([(f"{where}.{name}", f"{number} is no device number")])
         numbers.append(None if number == -1 else number)
     return Rule(bool(entry["allow"]), "cb" if kind == "a" else kind, numbers[0], numbers[1], access)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from errno import EOPNOTSUPP, ETIMEDOUT
 
-from ..errors import CgroupError
+from .. import errors
 from ..kernel import os
 from . import files
 
@@ -38,7 +38,7 @@ class Freezer:
         except OSError as error:
             if error.errno in files.GONE:
                 return False
-            raise CgroupError.of(f"read the freezer of {self.directory}", error) from None
+            raise errors.CgroupError.of(f"read the freezer of {self.directory}", error) from None
 
     def freeze(self) -> None:
         """Return when all processes stand still. Raises CgroupError, thawed again, when they do not within 10 seconds."""
@@ -53,7 +53,7 @@ class Freezer:
             failure = error.errno or ETIMEDOUT
         if failure:
             self.thaw()
-            raise CgroupError(f"freeze cgroup {self.directory}", failure)
+            raise errors.CgroupError(f"freeze cgroup {self.directory}", failure)
 
     def thaw(self) -> None:
         """Raises CgroupError."""
@@ -64,7 +64,7 @@ class Freezer:
                 self._write("freezer.state", "THAWED")
         except OSError as error:
             if error.errno not in files.GONE:
-                raise CgroupError.of(f"thaw cgroup {self.directory}", error) from None
+                raise errors.CgroupError.of(f"thaw cgroup {self.directory}", error) from None
 
     def _try_v1(self, attempt: int) -> bool:
         # A process that forks at the wrong moment can hold a v1 freezer in FREEZING for good; a short thaw lets go.
@@ -90,7 +90,7 @@ def kill(directory: str) -> bool:
     except OSError as error:
         if error.errno in files.GONE or error.errno == EOPNOTSUPP:
             return False
-        raise CgroupError.of(f"kill cgroup {directory}", error) from None
+        raise errors.CgroupError.of(f"kill cgroup {directory}", error) from None
     return True
 
 
@@ -114,7 +114,7 @@ def kill_each(members: Callable[[], list[int]]) -> None:
                 except ProcessLookupError:
                     continue
     except OSError as error:
-        raise CgroupError.of("kill the processes of the container's cgroup", error) from None
+        raise errors.CgroupError.of("kill the processes of the container's cgroup", error) from None
     finally:
         for _, fd in opened:
             os.close(fd)

@@ -5,7 +5,7 @@ Read from /proc/self/mountinfo and /proc/self/cgroup (cgroups(7), proc_pid_mount
 
 from __future__ import annotations
 
-from ..errors import ConfigError
+from .. import errors
 from ..kernel import os
 from . import files
 
@@ -98,7 +98,7 @@ def container_paths(host: Layout, cgroups_path: str, container_id: str) -> dict[
     # posixpath keeps two leading slashes, so there must be exactly one.
     clean = os.path.normpath("/" + wanted.lstrip("/"))
     if clean == "/":
-        raise ConfigError([("linux.cgroupsPath", f"{wanted!r} names no cgroup below the start of the hierarchy")])
+        raise errors.ConfigError([("linux.cgroupsPath", f"{wanted!r} names no cgroup below the start of the hierarchy")])
     paths = {}
     for hierarchy in host.hierarchies:
         start = ""
@@ -113,10 +113,10 @@ def _refuse_unusable(path: str) -> None:
     try:
         raw = os.fsencode(path)
     except UnicodeEncodeError:
-        raise ConfigError([("linux.cgroupsPath", "is not text that a file name can hold")]) from None
+        raise errors.ConfigError([("linux.cgroupsPath", "is not text that a file name can hold")]) from None
     # The kernel refuses a newline in a v1 name; in a v2 name it would forge lines of /proc/PID/cgroup.
     if b"\n" in raw or b"\0" in raw:
-        raise ConfigError([("linux.cgroupsPath", f"{path!r} holds a newline or a NUL")])
+        raise errors.ConfigError([("linux.cgroupsPath", f"{path!r} holds a newline or a NUL")])
 
 
 def _below(root: str, path: str) -> str:

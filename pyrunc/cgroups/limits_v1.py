@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from ..errors import ConfigError, UnsupportedError
+from .. import errors
 from .settings import RESOURCES, Setting, device_value, page_size, plain
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ def compile_limits(resources: dict[str, Any]) -> list[list[Setting]]:
     Raises ConfigError for values that no kernel takes, UnsupportedError for ``unified``.
     """
     if resources.get("unified"):
-        raise UnsupportedError(f"{RESOURCES}unified: is of cgroup v2, and this host's controllers are mounted as v1")
+        raise errors.UnsupportedError(f"{RESOURCES}unified: is of cgroup v2, and this host's controllers are mounted as v1")
     groups = [
         *pids(resources.get("pids") or {}),
         *_memory(resources.get("memory") or {}),
@@ -72,7 +72,7 @@ def _memory(section: dict[str, Any]) -> list[list[Setting]]:
     swappiness = section.get("swappiness")
     if swappiness is not None and swappiness != -1:
         if not 0 <= swappiness <= 100:
-            raise ConfigError([(RESOURCES + "memory.swappiness", f"{swappiness} is not within 0 and 100")])
+            raise errors.ConfigError([(RESOURCES + "memory.swappiness", f"{swappiness} is not within 0 and 100")])
         groups.append([Setting("memory", "memory.swappiness", swappiness, "memory.swappiness")])
     if section.get("useHierarchy") is not None:
         groups.append([Setting("memory", "memory.use_hierarchy", int(section["useHierarchy"]), "memory.useHierarchy")])
@@ -88,7 +88,7 @@ def _cpu(section: dict[str, Any]) -> list[list[Setting]]:
     if shares and not idle:
         if not MIN_SHARES <= shares <= MAX_SHARES:
             # The kernel would clamp without a word.
-            raise ConfigError([(RESOURCES + "cpu.shares", f"{shares} is not within {MIN_SHARES} and {MAX_SHARES}")])
+            raise errors.ConfigError([(RESOURCES + "cpu.shares", f"{shares} is not within {MIN_SHARES} and {MAX_SHARES}")])
         groups.append([Setting("cpu", "cpu.shares", shares, "cpu.shares")])
     realtime = []
     if section.get("realtimePeriod"):

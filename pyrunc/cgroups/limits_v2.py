@@ -5,7 +5,7 @@ The configuration is written in v1's terms; this is the one place that converts.
 
 from __future__ import annotations
 
-from ..errors import ConfigError, UnsupportedError
+from .. import errors
 from .limits_v1 import THROTTLES, cpuset, hugetlb, pids, rdma
 from .settings import RESOURCES, Setting, device_value, file_name, plain
 
@@ -69,10 +69,10 @@ def _refuse_v1_only(resources: dict[str, Any]) -> None:
         # For swappiness 0 is a wish and -1 is none.
         if value not in (None, -1) if name == "swappiness" else value:
             path = f"{RESOURCES}{section}.{name}"
-            raise UnsupportedError(f"{path}: cgroup v2 has nothing like it", config_path=path)
+            raise errors.UnsupportedError(f"{path}: cgroup v2 has nothing like it", config_path=path)
     if (resources.get("memory") or {}).get("useHierarchy") is False:
         path = RESOURCES + "memory.useHierarchy"
-        raise UnsupportedError(f"{path}: cgroup v2 is always hierarchical", config_path=path)
+        raise errors.UnsupportedError(f"{path}: cgroup v2 is always hierarchical", config_path=path)
 
 
 def _limit(value: int) -> object:
@@ -106,7 +106,7 @@ def _swap_max(limit: int, swap: int) -> object | None:
     elif swap < limit:
         fault = f"{swap} is less than memory.limit, {limit}"
     if fault:
-        raise ConfigError([(RESOURCES + "memory.swap", fault)])
+        raise errors.ConfigError([(RESOURCES + "memory.swap", fault)])
     return swap - limit
 
 
@@ -134,7 +134,7 @@ def _io(section: dict[str, Any]) -> list[list[Setting]]:
     for index, entry in enumerate(section.get("weightDevice") or []):
         where = f"blockIO.weightDevice[{index}]"
         if entry.get("leafWeight"):
-            raise UnsupportedError(f"{RESOURCES}{where}.leafWeight: cgroup v2 has nothing like it")
+            raise errors.UnsupportedError(f"{RESOURCES}{where}.leafWeight: cgroup v2 has nothing like it")
         if entry.get("weight"):
             groups.append([_weight(entry, entry["weight"], where + ".weight")])
     for name, _, key in THROTTLES:

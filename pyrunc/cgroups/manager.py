@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from errno import EACCES, EBUSY, ENOENT, EPERM, EROFS
 
-from ..errors import CgroupError, PyruncError, StateError, UnsupportedError
+from .. import errors
+from ..errors import PyruncError
 from ..kernel import os
 from . import files
 from .freezer import Freezer, kill, kill_each
@@ -153,7 +154,7 @@ class Manager:
                 try:
                     self._refuse_in_use(directory)
                 except OSError as error:
-                    raise CgroupError.of(f"look into cgroup {directory}", error, config_path="linux.cgroupsPath") from None
+                    raise errors.CgroupError.of(f"look into cgroup {directory}", error, config_path="linux.cgroupsPath") from None
 
     def create(self, pid: int | None = None) -> None:
         """Make the directories with their parents; on any error remove again what was made. `pid`: see `wants_process`.
@@ -181,7 +182,7 @@ class Manager:
                 self.paths = {name: path for name, path in self.paths.items() if path != directory}
                 self._remove_made(keep=before)
                 return
-            raise CgroupError.of(f"create cgroup {directory}", error, config_path="linux.cgroupsPath") from None
+            raise errors.CgroupError.of(f"create cgroup {directory}", error, config_path="linux.cgroupsPath") from None
 
     def _make(self, directory: str) -> None:
         """mkdir with missing parents, remembering each."""
@@ -204,9 +205,9 @@ class Manager:
     def _refuse_in_use(self, directory: str) -> None:
         count = len(files.processes(directory)) + len(files.processes_below(directory))
         if count:
-            raise StateError(f"container's cgroup is not empty: {count} process(es) found", hint=f"{directory} is in use")
+            raise errors.StateError(f"container's cgroup is not empty: {count} process(es) found", hint=f"{directory} is in use")
         if directory == self._primary() and self.frozen():
-            raise StateError("container's cgroup unexpectedly frozen", hint=f"thaw {directory}")
+            raise errors.StateError("container's cgroup unexpectedly frozen", hint=f"thaw {directory}")
 
     def join(self, pid: int, *, below: dict[str, str] | None = None, init: int | None = None) -> None:
         """Move the process `pid` (as the host sees it) into every cgroup.
@@ -222,7 +223,7 @@ class Manager:
         for directory in dict.fromkeys(targets.values()):
             try:
                 enter(directory, pid)
-            except CgroupError as error:
+            except errors.CgroupError as error:
                 if error.errno != EBUSY or init is None or below or directory != targets.get(""):
                     raise
                 enter(cgroup2_of(init, directory), pid)
@@ -248,7 +249,7 @@ class Manager:
         """
         place = self._freezer_of()
         if place is None:
-            raise UnsupportedError("the container has no cgroup that can be frozen, so it cannot be paused")
+            raise errors.UnsupportedError("the container has no cgroup that can be frozen, so it cannot be paused")
         Freezer(*place).freeze()
 
     def thaw(self) -> None:
@@ -265,7 +266,7 @@ class Manager:
         try:
             return files.processes(directory) + (files.processes_below(directory) if all else [])
         except OSError as error:
-            raise CgroupError.of(f"list the processes of {directory}", error) from None
+            raise errors.CgroupError.of(f"list the processes of {directory}", error) from None
 
     def kill_all(self) -> None:
         """Send SIGKILL to every process of the container's cgroups and those below, also to paused ones. Does not wait.
@@ -281,7 +282,7 @@ class Manager:
         if not at_a_stroke and self.pids(all=True):
             try:
                 self.freeze()
-            except (CgroupError, UnsupportedError):
+            except (errors.CgroupError, errors.UnsupportedError):
                 # What does not stand still can still be killed, if not at a stroke.
                 pass
         kill_each(lambda: self.pids(all=True))
@@ -300,7 +301,7 @@ class Manager:
         while left := [directory for directory in left if not _removed(directory)]:
             if time.monotonic() >= deadline:
                 count = len(files.processes(left[0])) + len(files.processes_below(left[0]))
-                raise CgroupError(f"remove cgroup {left[0]}, {count} process(es) in it", EBUSY, syscall="rmdir")
+                raise errors.CgroupError(f"remove cgroup {left[0]}, {count} process(es) in it", EBUSY, syscall="rmdir")
             time.sleep(delay)
             delay = min(delay * 2, 0.1)
         self._remove_made()
@@ -331,4 +332,4 @@ def _removed(directory: str) -> bool:
         # What is mounted read-only for us was never ours to make.
         if error.errno == EROFS:
             return True
-        raise CgroupError.of(f"remove cgroup {directory}", error) from None
+        raise errors.CgroupError.of(f"remove cgroup {directory}", error) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM
 
-from ..errors import CgroupError, ConfigError, UnsupportedError
+from .. import errors
 from ..kernel import os
 from . import files
 
@@ -48,7 +48,7 @@ class Setting:
         self.property = RESOURCES + property
         if isinstance(value, int) and abs(value) > _MAX:
             # The kernel's parser would take what is left of it after an overflow.
-            raise ConfigError([(self.property, f"{value} does not fit into 64 bits")])
+            raise errors.ConfigError([(self.property, f"{value} does not fit into 64 bits")])
         self.other = (other[0], str(other[1])) if other else None
         self.optional = optional
 
@@ -60,7 +60,7 @@ def plain(value: object, property: str) -> str:
     """A string of the config that becomes a part of one written line. Raises ConfigError where it would become more."""
     text = str(value)
     if "\n" in text or "\0" in text:
-        raise ConfigError([(RESOURCES + property, f"{text!r} holds a newline or a NUL")])
+        raise errors.ConfigError([(RESOURCES + property, f"{text!r} holds a newline or a NUL")])
     return text
 
 
@@ -68,7 +68,7 @@ def file_name(text: object, property: str) -> str:
     """A string of the config that becomes a file's name: nothing that leads to another directory or makes a hidden name."""
     name = plain(text, property)
     if not name or "/" in name or name.startswith("."):
-        raise ConfigError([(RESOURCES + property, f"{name!r} is no cgroup file's name")])
+        raise errors.ConfigError([(RESOURCES + property, f"{name!r} is no cgroup file's name")])
     return name
 
 
@@ -77,7 +77,7 @@ def page_size(text: object, property: str) -> str:
     size = plain(text, property)
     digits = size[:-2]
     if size[-2:] not in ("KB", "MB", "GB") or not digits.isascii() or not digits.isdigit() or digits[0] == "0":
-        raise ConfigError([(RESOURCES + property, f"{size!r} is no huge page size such as 64KB, 2MB or 1GB")])
+        raise errors.ConfigError([(RESOURCES + property, f"{size!r} is no huge page size such as 64KB, 2MB or 1GB")])
     return size
 
 
@@ -86,7 +86,7 @@ def device_value(entry: Mapping[str, Any], value: int | str, property: str) -> s
     numbers = entry["major"], entry["minor"]
     if not all(0 <= number < 1 << 32 for number in numbers):
         # The kernel's parser would wrap around and take another device.
-        raise ConfigError([(RESOURCES + property, f"{numbers[0]}:{numbers[1]} is no device number")])
+        raise errors.ConfigError([(RESOURCES + property, f"{numbers[0]}:{numbers[1]} is no device number")])
     return f"{numbers[0]}:{numbers[1]} {value}"
 
 
@@ -114,7 +114,7 @@ def _accepted(paths: Mapping[str, str], setting: Setting, absent: str, journal: 
     """Write one setting; False for EINVAL that may yet be cured (`last` is unset)."""
     directory = paths.get(setting.controller)
     if directory is None:
-        raise UnsupportedError(f"{setting.property}: {absent.format(setting.controller)}", config_path=setting.property)
+        raise errors.UnsupportedError(f"{setting.property}: {absent.format(setting.controller)}", config_path=setting.property)
     file, value = setting.file, setting.value
     try:
         try:
@@ -141,19 +141,19 @@ def _write(directory: str, file: str, value: str, journal: Journal | None) -> No
     files.write(f"{directory}/{file}", value)
 
 
-def _missing(directory: str, setting: Setting) -> UnsupportedError | CgroupError:
+def _missing(directory: str, setting: Setting) -> errors.UnsupportedError | errors.CgroupError:
     if not os.path.isdir(directory):
-        return CgroupError(f"{setting.property}: cgroup {directory}", ENOENT, config_path=setting.property)
+        return errors.CgroupError(f"{setting.property}: cgroup {directory}", ENOENT, config_path=setting.property)
     names = setting.file if setting.other is None else f"{setting.file} or {setting.other[0]}"
     why = f"this kernel offers no {names} in {directory}"
     hint = None
     if os.path.exists(directory + "/cgroup.controllers"):
         controller = setting.file.partition(".")[0]
         hint = f"is the controller {controller} in {os.path.dirname(directory)}/cgroup.subtree_control?"
-    return UnsupportedError(f"{setting.property}: {why}", config_path=setting.property, hint=hint)
+    return errors.UnsupportedError(f"{setting.property}: {why}", config_path=setting.property, hint=hint)
 
 
-def _refused(path: str, value: str, setting: Setting, error: OSError) -> CgroupError:
+def _refused(path: str, value: str, setting: Setting, error: OSError) -> errors.CgroupError:
     what = f"{setting.property}: write {value!r} to {path}"
     hint = None
     if error.errno == EBUSY and (usage := _usage(path)):
@@ -162,7 +162,7 @@ def _refused(path: str, value: str, setting: Setting, error: OSError) -> CgroupE
         hint = "memory and swap together (memory.swap) may be limited to less"
     elif error.errno in (EPERM, EACCES):
         hint = "a nested or unprivileged runtime must be allowed to write to its cgroups"
-    return CgroupError(what, error.errno or 0, syscall="write", hint=hint, config_path=setting.property)
+    return errors.CgroupError(what, error.errno or 0, syscall="write", hint=hint, config_path=setting.property)
 
 
 def _usage(path: str) -> str:

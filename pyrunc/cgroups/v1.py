@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import EACCES, EINVAL, EPERM
 
-from ..errors import CgroupError, UnsupportedError
+from .. import errors
 from . import files
 from .hierarchies import UNIFIED
 from .manager import Manager
@@ -45,14 +45,14 @@ class V1(Manager):
 
             bpf.attach(self.paths[UNIFIED], rules, tolerate_eperm=self.rootless)
         elif not self.rootless:
-            raise UnsupportedError(f"{DEVICES}: {reason}", config_path=DEVICES)
+            raise errors.UnsupportedError(f"{DEVICES}: {reason}", config_path=DEVICES)
 
     def update(self, change: dict[str, Any], saved: dict[str, Any]) -> Journal:
         from .devices import expressible
 
         if change.get("devices") and expressible(change) != expressible(saved):
             what = f"{DEVICES}: rules that cgroup v1 can express cannot take the place of rules that it cannot, nor the reverse"
-            raise UnsupportedError(what, config_path=DEVICES)
+            raise errors.UnsupportedError(what, config_path=DEVICES)
         return super().update(change, saved)
 
     def _write_devices(self, directory: str, allowed: bool, exceptions: list[str]) -> None:
@@ -75,7 +75,7 @@ class V1(Manager):
             elif error == EINVAL:
                 hint = "the default cannot change while the cgroup has children"
             what = f"{DEVICES}: write {line!r} to {directory}/devices.{verb}"
-            raise CgroupError(what, error, syscall="write", hint=hint, config_path=DEVICES)
+            raise errors.CgroupError(what, error, syscall="write", hint=hint, config_path=DEVICES)
 
     def _prepare(self, directory: str) -> None:
         if directory == self.paths.get("cpuset"):

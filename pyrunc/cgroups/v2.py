@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import EPERM
 
-from ..errors import CgroupError, ConfigError, UnsupportedError
+from .. import errors
 from ..kernel import os
 from . import files
 from .manager import Manager
@@ -58,7 +58,8 @@ class V2(Manager):
             return
         for name in ("swap", "limit"):
             if 0 < (memory.get(name) or 0) <= usage:
-                raise ConfigError([(f"linux.resources.memory.{name}", f"{memory[name]} is not above the usage, {usage} bytes")])
+                what = f"{memory[name]} is not above the usage, {usage} bytes"
+                raise errors.ConfigError([(f"linux.resources.memory.{name}", what)])
 
     def apply_devices(self, resources: dict[str, Any] | None) -> None:
         from . import bpf
@@ -76,7 +77,7 @@ class V2(Manager):
             parent = f"{parent}/{name}"
         kind = files.read(directory + "/cgroup.type").strip()
         if kind != "domain" and self._domain:
-            raise UnsupportedError(
+            raise errors.UnsupportedError(
                 f"linux.cgroupsPath: {directory} is {kind!r}, and a cgroup below a threaded one cannot limit memory or I/O",
                 config_path="linux.cgroupsPath",
             )
@@ -90,7 +91,7 @@ class V2(Manager):
 
         try:
             give(directory, uid)
-        except CgroupError as error:
+        except errors.CgroupError as error:
             if not self.rootless or error.errno != EPERM:
                 raise
             # Of one's own ids only the uid can be given anything; the container's others go without, as with runc.

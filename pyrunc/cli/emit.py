@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrunc.errors import KernelError
+from pyrunc import errors
 from pyrunc.kernel import os
 from pyrunc.log import quote
 
@@ -54,7 +54,7 @@ def out(text: str) -> bool:
     except BrokenPipeError:
         return False
     except OSError as error:
-        raise KernelError.of("write to standard output", error) from error
+        raise errors.KernelError.of("write to standard output", error) from error
     return True
 
 

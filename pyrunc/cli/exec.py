@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pyrunc import errors
 from pyrunc.cli.options import FLAG, MANY, NUMBER, TEXT, Command, Given, Option, natural
-from pyrunc.errors import PyruncError, UsageError
+from pyrunc.errors import PyruncError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _exec(ctx: Context, given: Given) -> int:
     id, *argv = given.args
     process_file = given.text("process")
     if not argv and process_file is None:
-        raise UsageError("a command or --process is needed")
+        raise errors.UsageError("a command or --process is needed")
     return exec_(
         ctx,
         id,
@@ -91,5 +92,5 @@ def _user(text: str | None) -> tuple[int, int | None] | None:
 def _number(option: str, text: str) -> int:
     number = natural(text)
     if number is None:
-        raise UsageError(f'invalid value "{text}" for --{option}: not a number from 0 to 4294967295')
+        raise errors.UsageError(f'invalid value "{text}" for --{option}: not a number from 0 to 4294967295')
     return number

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pyrunc import errors
 from pyrunc.cli.options import FLAG, TEXT, Given, Option, boolean
-from pyrunc.errors import UsageError
 from pyrunc.kernel import os
 from pyrunc.log import DEBUG, ERROR, LEVELS, Context, Log
 
@@ -57,11 +57,11 @@ def _root(given: Given) -> str:
     root = given.text("root")
     if root is None:
         if given.has("root"):
-            raise UsageError("--root must not be empty")
+            raise errors.UsageError("--root must not be empty")
         root = default_root()
     absolute = "/" + os.path.abspath(root).lstrip("/")
     if absolute == "/":
-        raise UsageError("--root must not be /: the names of its directories would be container IDs")
+        raise errors.UsageError("--root must not be /: the names of its directories would be container IDs")
     return absolute
 
 
@@ -70,14 +70,14 @@ def _rootless(text: str | None) -> bool | None:
         return None
     truth = boolean(text)
     if truth is None:
-        raise UsageError(f'invalid value "{text}" for --rootless: not true, false or auto')
+        raise errors.UsageError(f'invalid value "{text}" for --rootless: not true, false or auto')
     return truth
 
 
 def _one_of(given: Given, name: str, choices: tuple[str, ...]) -> str | None:
     value = given.text(name)
     if value is not None and value not in choices:
-        raise UsageError(f"invalid {name}: {value} (known: {', '.join(choices)})")
+        raise errors.UsageError(f"invalid {name}: {value} (known: {', '.join(choices)})")
     return value
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pyrunc import errors
 from pyrunc.cli.options import FLAG, Command, Given, Option
-from pyrunc.errors import UsageError
 from pyrunc.kernel.signals import parse
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ def execute(ctx: Context, given: Given) -> int:
     try:
         signal = parse(given.args[1] if len(given.args) > 1 and given.args[1] else "TERM")
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise errors.UsageError(str(error)) from error
     everyone = given.flag("all")
     if given.flag("regex"):
         from pyrunc.cli.matching import each

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from pyrunc import errors
 from pyrunc.cli.globals import OPTIONS, context
 from pyrunc.cli.options import parse, parse_command
-from pyrunc.errors import NoSuchCommand, PyruncError, UsageError
+from pyrunc.errors import PyruncError
 from pyrunc.kernel import os
 from pyrunc.log import DEBUG, Log
 
@@ -44,10 +45,10 @@ def main(argv: list[str] | None = None) -> int:
             return _show("help", module.COMMAND.name)
         failure = module.COMMAND.failure
         return int(module.execute(ctx, request))
-    except NoSuchCommand as error:
+    except errors.NoSuchCommand as error:
         failure = NO_SUCH_COMMAND
         log.error(error)
-    except UsageError as error:
+    except errors.UsageError as error:
         if error.heading:
             _show_usage(error.heading, error.command)
         log.error(error)
@@ -64,7 +65,7 @@ def command_module(name: str) -> ModuleType:
     """Import the module of the command. NoSuchCommand, in runc's words: one line, as callers show all that is printed."""
     name = "help" if name == "h" else name
     if name not in COMMANDS:
-        raise NoSuchCommand(f"No help topic for '{name}': there is no such command")
+        raise errors.NoSuchCommand(f"No help topic for '{name}': there is no such command")
     __import__(f"pyrunc.cli.{name}")
     return sys.modules[f"pyrunc.cli.{name}"]
 

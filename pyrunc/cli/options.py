@@ -7,7 +7,7 @@ Options may stand before and after the arguments, except where a command's argum
 
 from __future__ import annotations
 
-from pyrunc.errors import UsageError
+from pyrunc import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,17 +131,17 @@ def parse(options: Sequence[Option], words: Sequence[str], *, interspersed: bool
                     given.help = True
                     return given
                 if not name or name[0] == "-":
-                    raise UsageError(f"bad flag syntax: {word}")
+                    raise errors.UsageError(f"bad flag syntax: {word}")
                 option = table.get(name)
                 if option is None:
-                    raise UsageError(f"flag provided but not defined: -{name}")
+                    raise errors.UsageError(f"flag provided but not defined: -{name}")
                 if not equals and option.kind != FLAG:
                     following = next(rest, None)
                     if following is None:
-                        raise UsageError(f"flag needs an argument: -{name}")
+                        raise errors.UsageError(f"flag needs an argument: -{name}")
                     value = following
                 _store(given.values, option, name, value if equals or option.kind != FLAG else "true")
-    except UsageError as error:
+    except errors.UsageError as error:
         error.command = command
         error.heading = f"Incorrect Usage{':' if command else '.'} {error.message}"
         raise
@@ -158,7 +158,7 @@ def parse_command(command: Command, words: Sequence[str]) -> Given:
         bound, limit = "exactly", command.least
     else:
         bound, limit = ("a minimum of", command.least) if count < command.least else ("a maximum of", command.most or 0)
-    error = UsageError(f'pyrunc: "{command.name}" requires {bound} {limit} argument(s)')
+    error = errors.UsageError(f'pyrunc: "{command.name}" requires {bound} {limit} argument(s)')
     error.command, error.heading = command.name, "Incorrect Usage."
     raise error
 
@@ -184,10 +184,10 @@ def _store(values: dict[str, Value], option: Option, name: str, text: str) -> No
     elif option.kind == NUMBER:
         number = natural(text)
         if number is None or number > LARGEST_COUNT:
-            raise UsageError(f'invalid value "{text}" for flag -{name}: not a number from 0 to {LARGEST_COUNT}')
+            raise errors.UsageError(f'invalid value "{text}" for flag -{name}: not a number from 0 to {LARGEST_COUNT}')
         values[option.name] = number
     else:
         truth = boolean(text)
         if truth is None:
-            raise UsageError(f'invalid boolean value "{text}" for -{name}: neither true nor false')
+            raise errors.UsageError(f'invalid boolean value "{text}" for -{name}: neither true nor false')
         values[option.name] = truth

@@ -6,7 +6,8 @@ accept path judges the document. Only a refusal loads more, to say what is wrong
 
 from __future__ import annotations
 
-from pyrunc.errors import ConfigError, strerror
+from pyrunc import errors
+from pyrunc.errors import strerror
 from pyrunc.kernel import json, os
 
 TYPE_CHECKING = False
@@ -33,10 +34,10 @@ def load_config(path: str) -> tuple[dict[str, Any], bytes, bool]:
     except FileNotFoundError as error:
         directory = os.path.dirname(path)
         if directory and not os.path.exists(directory):
-            raise ConfigError(f"open {directory}: {strerror(error.errno or 0)}") from None
-        raise ConfigError(f"JSON specification file {name} not found") from None
+            raise errors.ConfigError(f"open {directory}: {strerror(error.errno or 0)}") from None
+        raise errors.ConfigError(f"JSON specification file {name} not found") from None
     except OSError as error:
-        raise ConfigError(f"read {path}: {strerror(error.errno or 0)}") from None
+        raise errors.ConfigError(f"read {path}: {strerror(error.errno or 0)}") from None
     before = len(changes)
     document = _document(text, name, "config", accept_config)
     return document, text, len(changes) == before
@@ -49,7 +50,7 @@ def load_process(path: str) -> dict[str, Any]:
     try:
         text = read(path)
     except OSError as error:
-        raise ConfigError(f"open {path}: {strerror(error.errno or 0)}") from None
+        raise errors.ConfigError(f"open {path}: {strerror(error.errno or 0)}") from None
     return _document(text, path, "process", accept_process)
 
 
@@ -86,7 +87,7 @@ def read(path: str) -> bytes:
             chunks.append(chunk)
             left -= len(chunk)
             if left < 0:
-                raise ConfigError(f"{path}: larger than {LIMIT >> 20} MiB")
+                raise errors.ConfigError(f"{path}: larger than {LIMIT >> 20} MiB")
     finally:
         os.close(fd)
     return b"".join(chunks)
@@ -111,7 +112,7 @@ def _judged(document: Any, name: str, kind: str, accept: Callable[[object], bool
         faults = explain(document, kind)
         if len(faults) > SHOWN_FAULTS:
             faults[SHOWN_FAULTS:] = [("", f"and {len(faults) - SHOWN_FAULTS} more")]
-        raise ConfigError(faults, prefix=f"{name}: ")
+        raise errors.ConfigError(faults, prefix=f"{name}: ")
     accepted: dict[str, Any] = document
     return accepted
 
@@ -122,7 +123,7 @@ def _parse(text: bytes, name: str) -> tuple[Any, str]:
         start = len(string) - len(string.lstrip(BLANK))
         value, end = json.scan(string, start)
     except RecursionError:
-        raise ConfigError(f"{name}: nested too deeply") from None
+        raise errors.ConfigError(f"{name}: nested too deeply") from None
     except (ValueError, StopIteration) as error:
         from pyrunc.config.faults import explained
 

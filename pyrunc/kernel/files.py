@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import EFBIG
 
-from pyrunc.errors import KernelError
+from pyrunc import errors
 from pyrunc.kernel import os
 
 
@@ -29,7 +29,7 @@ def write_atomic(directory: int | str, name: str, data: bytes, mode: int = 0o600
             os.unlink(temporary, dir_fd=at)
             raise
     except OSError as error:
-        raise KernelError.of(f"write {prefix}{name}", error) from error
+        raise errors.KernelError.of(f"write {prefix}{name}", error) from error
 
 
 def write_new(directory: int, name: str, data: bytes, mode: int = 0o600) -> None:
@@ -42,7 +42,7 @@ def write_new(directory: int, name: str, data: bytes, mode: int = 0o600) -> None
         finally:
             os.close(fd)
     except OSError as error:
-        raise KernelError.of(f"write {name}", error) from error
+        raise errors.KernelError.of(f"write {name}", error) from error
 
 
 def read_bounded(path: str, limit: int, *, at: int | None = None) -> bytes:
@@ -59,9 +59,9 @@ def read_bounded(path: str, limit: int, *, at: int | None = None) -> bytes:
         finally:
             os.close(fd)
     except OSError as error:
-        raise KernelError.of(f"read {path}", error) from error
+        raise errors.KernelError.of(f"read {path}", error) from error
     if len(data) > limit:
-        raise KernelError(f"read {path}", EFBIG)
+        raise errors.KernelError(f"read {path}", EFBIG)
     return data
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrunc.errors import KernelError
+from pyrunc import errors
 from pyrunc.kernel import os
 
 
@@ -66,4 +66,4 @@ def _read(path: str) -> bytes:
         finally:
             os.close(fd)
     except OSError as error:
-        raise KernelError.of(f"read {path}", error) from error
+        raise errors.KernelError.of(f"read {path}", error) from error

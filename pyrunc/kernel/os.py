@@ -8,7 +8,7 @@ import posix
 from posix import *
 from posix import _exit as _exit
 
-from pyrunc.errors import KernelError
+from pyrunc import errors
 
 
 def getenv(name: str) -> str | None:
@@ -72,7 +72,7 @@ class path:
         try:
             return path.normpath(path.join(posix.getcwd(), name))
         except OSError as error:
-            raise KernelError.of(f"working directory, for the path {name}", error) from error
+            raise errors.KernelError.of(f"working directory, for the path {name}", error) from error
 
     @staticmethod
     def relpath(name: str, start: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from errno import EINVAL, ENOENT, ESRCH
 
-from pyrunc.errors import KernelError
+from pyrunc import errors
 from pyrunc.kernel import os
 
 TYPE_CHECKING = False
@@ -51,7 +51,7 @@ def process_state(pid: int) -> tuple[str, int] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     except OSError as error:
-        raise KernelError.of(f"read {path}", error) from error
+        raise errors.KernelError.of(f"read {path}", error) from error
     letter, threads, start = parse_stat(line)
     return "S" if letter == "Z" and threads > 1 else letter, start
 
@@ -60,7 +60,7 @@ def start_time(pid: int) -> int:
     """The start time of a process, also of a zombie. Raises KernelError, with ESRCH when there is no such process."""
     state = process_state(pid)
     if state is None:
-        raise KernelError(f"process {pid}", ESRCH)
+        raise errors.KernelError(f"process {pid}", ESRCH)
     return state[1]
 
 
@@ -84,7 +84,7 @@ def open_pidfd(pid: int, start: int) -> int | None:
         # The id may be a thread's by now: EINVAL, on newer kernels ENOENT.
         if error.errno in (ESRCH, EINVAL, ENOENT):
             return None
-        raise KernelError.of(f"open process {pid}", error) from error
+        raise errors.KernelError.of(f"open process {pid}", error) from error
     try:
         if is_alive(pid, start):
             return fd
@@ -102,7 +102,7 @@ def send_signal(pidfd: int, signal: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError as error:
-        raise KernelError.of(f"send signal {signal}", error) from error
+        raise errors.KernelError.of(f"send signal {signal}", error) from error
     return True
 
 

@@ -29,7 +29,8 @@ from __future__ import annotations
 from errno import ENOMEM, EPIPE
 from sys import byteorder
 
-from pyrunc.errors import KernelError, PyruncError
+from pyrunc import errors
+from pyrunc.errors import PyruncError
 from pyrunc.kernel import os, sys
 from pyrunc.plan import opcodes as c
 from pyrunc.plan.encode import Message, encode
@@ -74,7 +75,7 @@ class Child:
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
-                raise KernelError.of("start pyrunc-init", error) from error
+                raise errors.KernelError.of("start pyrunc-init", error) from error
             raise
         finally:
             for fd in fds:
@@ -190,7 +191,7 @@ class Child:
             listener = sys.take_fd(self.pid, number - 1)
         except OSError as error:
             at = "linux.seccomp.listenerPath"
-            raise KernelError.of(f"{at}: take the filter's listener from pyrunc-init", error, config_path=at) from error
+            raise errors.KernelError.of(f"{at}: take the filter's listener from pyrunc-init", error, config_path=at) from error
         os.pwrite(self._step, b"\1", c.PLAN_STEP_TAKEN)
         use(self.pid, listener)
 
@@ -207,7 +208,7 @@ class Child:
     def _ended(self) -> None:
         """The end of the stream is execve(2)'s doing if the child was at the plan's last op; else it was killed."""
         if failed := sys.spawn_error():
-            raise KernelError("start pyrunc-init", failed)
+            raise errors.KernelError("start pyrunc-init", failed)
         at = self._step_word(0)
         if at == len(self.plan.ops) - 1:
             return
@@ -220,7 +221,7 @@ class Child:
         how = f"was killed by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"ended with status {status >> 8}"
         if status >> 8 == REFUSED:
             how = "refused its plan"
-        error = KilledInSetup(f"pyrunc-init {how} while it was to {one_line(describe(op))}")
+        error = errors.KilledInSetup(f"pyrunc-init {how} while it was to {one_line(describe(op))}")
         error.signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         error.op, error.stage, error.config_path = op.name.lower(), "setup", op.at or None
         raise error
@@ -251,10 +252,3 @@ def perhaps_killed(error: PyruncError) -> bool:
     """Whether the OOM killer can be the reason: SIGKILL without a word, or what a process says whose child was killed, or
     that was denied the memory itself."""
     return getattr(error, "signal", 0) == SIGKILL or (error.stage == "setup" and error.errno in (EPIPE, ENOMEM))
-
-
-class KilledInSetup(PyruncError):
-    """The child died without a word; ``signal`` is 0 if it was not by one."""
-
-    code = "killed"
-    signal = 0

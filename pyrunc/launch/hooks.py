@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from pyrunc.errors import HookError, strerror
+from pyrunc import errors
+from pyrunc.errors import strerror
 from pyrunc.kernel import os
 from pyrunc.kernel.host import original_environment
 
@@ -30,7 +31,7 @@ def run_hooks(name: str, hooks: Sequence[dict[str, Any]] | None, state: bytes) -
     for i, hook in enumerate(hooks or ()):
         try:
             _run(hook, state)
-        except HookError as error:
+        except errors.HookError as error:
             error.config_path = f"hooks.{name}[{i}]"
             raise error.within(f"error running {name} hook #{i}: {hook['path']}") from None
 
@@ -50,7 +51,7 @@ def _run(hook: dict[str, Any], state: bytes) -> None:
     except OSError as error:
         for fd in (feed, out, err):
             os.close(fd)
-        raise HookError(strerror(error.errno or 0)) from None
+        raise errors.HookError(strerror(error.errno or 0)) from None
     finally:
         for fd in (stdin, out_end, err_end):
             os.close(fd)
@@ -61,11 +62,11 @@ def _run(hook: dict[str, Any], state: bytes) -> None:
         conversation.close()
     outputs = f", stdout: {conversation.text(out)}, stderr: {conversation.text(err)}"
     if status is None:
-        raise HookError(f"hook ran past specified timeout of {hook['timeout']:.1f}s{outputs}")
+        raise errors.HookError(f"hook ran past specified timeout of {hook['timeout']:.1f}s{outputs}")
     if os.WIFSIGNALED(status):
-        raise HookError(f"signal {os.WTERMSIG(status)}{outputs}")
+        raise errors.HookError(f"signal {os.WTERMSIG(status)}{outputs}")
     if status:
-        raise HookError(f"exit status {os.WEXITSTATUS(status)}{outputs}")
+        raise errors.HookError(f"exit status {os.WEXITSTATUS(status)}{outputs}")
 
 
 def _pairs(env: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pyrunc.errors import KernelError, PyruncError
+from pyrunc import errors
+from pyrunc.errors import PyruncError
 from pyrunc.kernel import os
 from pyrunc.plan.held import map_lines
 
@@ -41,7 +42,7 @@ def _write(path: str, text: str, at: str) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        raise KernelError.of(f"{at}: write {path}", error, config_path=at) from error
+        raise errors.KernelError.of(f"{at}: write {path}", error, config_path=at) from error
 
 
 def _by_helper(helper: str, pid: int, maps: Sequence[dict[str, Any]], at: str) -> None:

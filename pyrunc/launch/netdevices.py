@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import fcntl
 
-from pyrunc.errors import KernelError, PyruncError
+from pyrunc import errors
+from pyrunc.errors import PyruncError
 from pyrunc.kernel import os
 from pyrunc.kernel.netlink import IFF_LOOPBACK, IFF_UP, NAME_MAX, Link, Netlink
 
@@ -60,12 +61,12 @@ class NetDevices:
             self._outside = Netlink()
             namespace = fcntl.ioctl(socket, SIOCGSKNS)
         except OSError as error:
-            raise KernelError.of(f"{AT}: open the container's network namespace", error, config_path=AT) from error
+            raise errors.KernelError.of(f"{AT}: open the container's network namespace", error, config_path=AT) from error
         try:
             for device in [self._look(name, entry) for name, entry in self.listed.items()]:
                 self._move(device, namespace)
         except OSError as error:
-            raise KernelError.of(f"{AT}: talk to the kernel", error, config_path=AT) from error
+            raise errors.KernelError.of(f"{AT}: talk to the kernel", error, config_path=AT) from error
         finally:
             os.close(namespace)
 
@@ -97,19 +98,19 @@ class NetDevices:
             doing = f"bring up {name}"
             self._inside.set_up(device.there)
         except OSError as error:
-            raise KernelError.of(f"{device.at}: {doing}", error, config_path=device.at) from error
+            raise errors.KernelError.of(f"{device.at}: {doing}", error, config_path=device.at) from error
 
     def take_back(self) -> None:
         """All that were moved, the last first, as far as the kernel lets us; routes that they had are gone. Raises KernelError
         for the first that did not come back."""
-        failed: KernelError | None = None
+        failed: errors.KernelError | None = None
         try:
             for device in reversed(self._moved):
                 try:
                     self._return(device)
                 except OSError as error:
                     what = f"{device.at}: bring {device.here.name} back from the container"
-                    failed = failed or KernelError.of(what, error, config_path=device.at)
+                    failed = failed or errors.KernelError.of(what, error, config_path=device.at)
         finally:
             self.keep()
         if failed:

@@ -12,7 +12,7 @@ import _socket
 import select
 from sys import byteorder
 
-from pyrunc.errors import KernelError
+from pyrunc import errors
 from pyrunc.kernel import os
 
 TYPE_CHECKING = False
@@ -45,7 +45,7 @@ def announced(config: dict[str, Any], container: int, path: str) -> dict[str, An
         os.mkdir(DIRECTORY, 0o755, dir_fd=container)
         os.chmod(DIRECTORY, 0o755, dir_fd=container)  # whatever the umask says: the program may be of any user
     except OSError as error:
-        raise KernelError.of(f"create {path}/{DIRECTORY}", error) from error
+        raise errors.KernelError.of(f"create {path}/{DIRECTORY}", error) from error
     options = ["bind", "ro", "nosuid", "noexec", "nodev"]
     mount = {"destination": INSIDE, "type": "bind", "source": f"{path}/{DIRECTORY}", "options": options}
     env = [*(config["process"].get("env") or ()), f"{VARIABLE}={INSIDE}/{SOCKET}"]
@@ -68,7 +68,7 @@ def listen(container: int, warn: Callable[[str], None]) -> Notifier | None:
         os.chmod(SOCKET, 0o777, dir_fd=directory)
     except OSError as error:
         socket.close()
-        raise KernelError.of(f"bind the container's {SOCKET}", error) from error
+        raise errors.KernelError.of(f"bind the container's {SOCKET}", error) from error
     finally:
         os.close(directory)
     return Notifier(socket, warn)
@@ -127,7 +127,7 @@ class Notifier:
         except TimeoutError:
             self._warn(f"the service manager took no message at {name} within {SEND_SECONDS} s")
         except OSError as error:
-            self._warn(KernelError.of(f"tell {name} that the container is ready", error).message)
+            self._warn(errors.KernelError.of(f"tell {name} that the container is ready", error).message)
         finally:
             manager.close()
 

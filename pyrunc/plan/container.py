@@ -7,8 +7,8 @@ The order is a contract: docs/architecture.md says for each step what it must co
 
 from __future__ import annotations
 
+from pyrunc import errors
 from pyrunc.config.names import MS_PRIVATE, MS_REC, MS_SHARED, MS_UNBINDABLE, NAMESPACES, PROPAGATION, sysctl_path
-from pyrunc.errors import ConfigError
 from pyrunc.kernel.json import dumps
 from pyrunc.plan import ops
 from pyrunc.plan.devices import compile_devices
@@ -187,7 +187,7 @@ def _root(
     at = "linux.rootfsPropagation"
     propagation = PROPAGATION[linux.get("rootfsPropagation") or "rslave"]
     if propagation & MS_PRIVATE and not request.pivot:
-        raise ConfigError([(at, "private is not safe with --no-pivot: the host's mounts stay below the root, and busy")])
+        raise errors.ConfigError([(at, "private is not safe with --no-pivot: the host's mounts stay below the root, and busy")])
     confined = ns.private("user") or host.in_userns
     label = linux.get("mountLabel") or ""
     mounts = compile_mounts(

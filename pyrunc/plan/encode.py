@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _struct import Struct
 
-from pyrunc.errors import UnsupportedError
+from pyrunc import errors
 from pyrunc.plan import opcodes as c
 
 TYPE_CHECKING = False
@@ -43,9 +43,9 @@ def encode(plan: Plan, parent: int) -> bytearray:
     A value may be negative; the executor sees its two's complement. Raises UnsupportedError for a plan that is too large.
     """
     if len(plan.ops) > c.PLAN_MAX_OPS:
-        raise UnsupportedError(f"the plan has {len(plan.ops)} operations, more than {c.PLAN_MAX_OPS} are not supported")
+        raise errors.UnsupportedError(f"the plan has {len(plan.ops)} operations, more than {c.PLAN_MAX_OPS} are not supported")
     if plan.preserve > _PRESERVE_MAX:
-        raise UnsupportedError(f"{plan.preserve} file descriptors to pass on, more than {_PRESERVE_MAX} are not supported")
+        raise errors.UnsupportedError(f"{plan.preserve} file descriptors to pass on, more than {_PRESERVE_MAX} are not supported")
     texts: list[bytes] = [bytes(4)]  # so that no string has the offset 0, which means "none"
     offsets: dict[bytes | None, int] = {None: 0}
     records = [b""]
@@ -67,7 +67,7 @@ def encode(plan: Plan, parent: int) -> bytearray:
     text_at = _HEADER.size + _OP.size * len(plan.ops)
     size = text_at + end
     if size > c.PLAN_MAX_SIZE:
-        raise UnsupportedError(f"the plan has {size} bytes, more than {c.PLAN_MAX_SIZE} are not supported")
+        raise errors.UnsupportedError(f"the plan has {size} bytes, more than {c.PLAN_MAX_SIZE} are not supported")
     records[0] = _HEADER.pack(
         c.PLAN_MAGIC, c.PLAN_VERSION, plan.preserve, size, len(plan.ops), text_at, parent,
         len(plan.passed), 0, bytes(plan.passed),

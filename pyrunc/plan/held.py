@@ -7,8 +7,8 @@ a file system that is the host's (mount_setattr(2), MOUNT_ATTR_IDMAP).
 
 from __future__ import annotations
 
+from pyrunc import errors
 from pyrunc.config.names import MS_REC, MS_SHARED
-from pyrunc.errors import ConfigError, UnsupportedError
 from pyrunc.plan import ops
 from pyrunc.plan.opcodes import MODE_MAPBELOW, MODE_RECURSIVE, PLAN_NSLOTS, SLOT_HELD, SLOT_NS
 
@@ -68,7 +68,8 @@ class Held:
         owner = self._owners.get(userns)
         if owner is None:
             what = "a new file system cannot have the mappings of a joined user namespace that the config does not name"
-            raise UnsupportedError(f"{at}: {what}", config_path=at, hint="repeat them in linux.uidMappings and linux.gidMappings")
+            hint = "repeat them in linux.uidMappings and linux.gidMappings"
+            raise errors.UnsupportedError(f"{at}: {what}", config_path=at, hint=hint)
         slot = self._slot()
         self.ops.append(ops.new_tree(at, fs, words, slot, attributes, userns, owner))
         return slot
@@ -80,7 +81,7 @@ class Held:
     def _slot(self) -> int:
         self._next += 1
         if self._next > PLAN_NSLOTS:
-            raise UnsupportedError(f"more than {PLAN_NSLOTS - SLOT_HELD} mounts to be opened for a user namespace")
+            raise errors.UnsupportedError(f"more than {PLAN_NSLOTS - SLOT_HELD} mounts to be opened for a user namespace")
         return self._next - 1
 
     def _userns(self, at: str, options: MountOptions, mount: dict[str, Any]) -> int:
@@ -94,7 +95,7 @@ class Held:
             try:
                 uids, gids = custom(options.custom, self._linux)
             except ValueError as error:
-                raise ConfigError([(f"{at}.options", str(error))]) from None
+                raise errors.ConfigError([(f"{at}.options", str(error))]) from None
         elif not uids:
             uids, gids = self._linux.get("uidMappings"), self._linux.get("gidMappings")
             if self._joined and not (uids and gids):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pyrunc import errors
 from pyrunc.config.names import PROPAGATION
-from pyrunc.errors import ConfigError
 from pyrunc.kernel import os
 
 TYPE_CHECKING = False
@@ -40,7 +40,7 @@ def check_shared(config: dict[str, Any], linux: dict[str, Any], rootfs: str, *, 
         if "remount" in (mount.get("options") or ()) and targets[i] not in targets[:i]:
             faults.append((f"mounts[{i}]", f"{NEEDED}: what is mounted there is the host's"))
     if faults:
-        raise ConfigError(faults)
+        raise errors.ConfigError(faults)
 
 
 def one_way(mounts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import select
 import time
 
+from pyrunc import errors
 from pyrunc.cgroups import reopen
-from pyrunc.errors import PyruncError, StateError
+from pyrunc.errors import PyruncError
 from pyrunc.kernel import os
 from pyrunc.launch.hooks import run_hooks
 from pyrunc.runtime.hoststate import hook_state
@@ -51,7 +52,7 @@ def end(ctx: Context, container: Container) -> None:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         if not poll.poll(int(KILL_SECONDS * 1000)):
-            raise StateError(f"container init still running {KILL_SECONDS:g} s after SIGKILL")
+            raise errors.StateError(f"container init still running {KILL_SECONDS:g} s after SIGKILL")
     finally:
         os.close(pidfd)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pyrunc import cgroups
+from pyrunc import cgroups, errors
 from pyrunc.config.load import load_config
 from pyrunc.config.rules.container import check
 from pyrunc.config.rules.mounts import ignored_options
 from pyrunc.config.rules.process import unknown_capabilities
-from pyrunc.errors import ConfigError, KernelError
 from pyrunc.kernel import os
 from pyrunc.plan.container import Namespaces, compile_container
 from pyrunc.plan.facts import Host, Request
@@ -96,10 +95,10 @@ class Bundle:
         try:
             mode = os.lstat(rootfs).st_mode
         except OSError as error:
-            raise KernelError.of(f"root.path: {rootfs}", error, config_path="root.path") from error
+            raise errors.KernelError.of(f"root.path: {rootfs}", error, config_path="root.path") from error
         if mode & 0o170000 != 0o040000:
             what = "a symbolic link" if mode & 0o170000 == 0o120000 else "no directory"
-            raise ConfigError([("root.path", f"{rootfs} is {what}: not a directory")])
+            raise errors.ConfigError([("root.path", f"{rootfs} is {what}: not a directory")])
         return rootfs
 
     def _host(self, options: Options) -> Host:

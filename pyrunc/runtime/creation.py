@@ -8,7 +8,8 @@ lets `delete --force` find.
 
 from __future__ import annotations
 
-from pyrunc.errors import HookError, PyruncError
+from pyrunc import errors
+from pyrunc.errors import PyruncError
 from pyrunc.kernel import os
 from pyrunc.kernel.files import write_new
 from pyrunc.kernel.proc import start_time
@@ -255,7 +256,7 @@ class Creation:
 
     def undo(self, cause: BaseException) -> None:
         """Take everything back; what cannot be is told in the debug log, the cause is what the user must see."""
-        hooks = (self._poststop,) if self._hooks_begun or isinstance(cause, HookError) else ()
+        hooks = (self._poststop,) if self._hooks_begun or isinstance(cause, errors.HookError) else ()
         network = (self.network.take_back,) if self.network else ()
         groups = (self.manager.destroy, self.rdt.remove) if self.rdt else (self.manager.destroy,)
         unmount = (self._unmount,) if self._mounts else ()

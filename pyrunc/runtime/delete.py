@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pyrunc import errors
 from pyrunc.cgroups import frozen
-from pyrunc.errors import ContainerMissing, PyruncError
+from pyrunc.errors import PyruncError
 from pyrunc.runtime.after import end, remove
 from pyrunc.state.status import require_deletable, status
 from pyrunc.state.store import Store
@@ -22,7 +23,7 @@ def delete(ctx: Context, id: str, *, force: bool) -> None:
     """
     try:
         container = Store(ctx.root).open(id, lock=True)
-    except ContainerMissing:
+    except errors.ContainerMissing:
         if force:
             return
         raise

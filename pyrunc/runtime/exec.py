@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pyrunc import errors
 from pyrunc.cgroups import reopen
 from pyrunc.cgroups.files import write
 from pyrunc.config.rules.process import check_process
-from pyrunc.errors import ConfigError, KernelError, PyruncError, WrongStatus
+from pyrunc.errors import PyruncError
 from pyrunc.kernel import os
 from pyrunc.kernel.files import read_bounded
 from pyrunc.launch.child import Child, perhaps_killed
@@ -166,7 +167,7 @@ class Execution:
         """Start it; its pid. The pid file appears only when the program runs: conmon takes it as the sign of success."""
         pidfd = open_init(self.container)
         if pidfd is None:
-            raise WrongStatus(f"cannot exec in a stopped container: {NOT_RUNNING}", STOPPED)
+            raise errors.WrongStatus(f"cannot exec in a stopped container: {NOT_RUNNING}", STOPPED)
         self._socket = console_socket
         try:
             differing = self._differing()
@@ -208,7 +209,7 @@ class Execution:
             except FileNotFoundError:
                 continue  # the kernel has no such namespaces, or init is gone, which JOIN will say
             except OSError as error:
-                raise KernelError.of(f"look at the container's {kind} namespace", error) from error
+                raise errors.KernelError.of(f"look at the container's {kind} namespace", error) from error
             if not os.path.samestat(ours, theirs):
                 found.append(kind)
         return found
@@ -217,7 +218,7 @@ class Execution:
         """user_namespaces(7): a namespace may have given up setgroups(2) for good."""
         try:
             return read_bounded(f"/proc/{self.record.pid}/setgroups", 16) != b"deny\n"
-        except KernelError:
+        except errors.KernelError:
             return True
 
     def _moved(self, differing: list[str]) -> bool:
@@ -236,11 +237,11 @@ class Execution:
                 group.join(pid)
         score = self.process.get("oomScoreAdj")
         if score is not None:
-            path = f"/proc/{pid}/oom_score_adj"
+            at, path = "process.oomScoreAdj", f"/proc/{pid}/oom_score_adj"
             try:
                 write(path, str(score))
             except OSError as error:
-                raise KernelError.of(f"process.oomScoreAdj: write {path}", error, config_path="process.oomScoreAdj") from error
+                raise errors.KernelError.of(f"{at}: write {path}", error, config_path=at) from error
 
     def _ready(self, pid: int) -> None:
         set_rlimits(pid, self.process)
@@ -270,4 +271,4 @@ def _check_selinux() -> None:
     from pyrunc.kernel.host import selinux_enabled
 
     if not selinux_enabled():
-        raise ConfigError([("process.selinuxLabel", SELINUX_OFF)])
+        raise errors.ConfigError([("process.selinuxLabel", SELINUX_OFF)])

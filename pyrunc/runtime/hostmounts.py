@@ -6,7 +6,7 @@ beyond them is the container's, whoever in it has mounted it, and goes when its 
 
 from __future__ import annotations
 
-from pyrunc.errors import KernelError
+from pyrunc import errors
 from pyrunc.kernel import os, sys
 from pyrunc.kernel.host import mounts
 
@@ -28,7 +28,7 @@ def remember(rootfs: str) -> dict[str, Any]:
     try:
         root = _open(rootfs)
     except OSError as error:
-        raise KernelError.of(f"root.path: {rootfs}", error, config_path="root.path") from error
+        raise errors.KernelError.of(f"root.path: {rootfs}", error, config_path="root.path") from error
     try:
         return {"namespace": _namespace(), "before": [mount.id for mount in _below(_place(root))]}
     finally:
@@ -94,4 +94,4 @@ def _namespace() -> int:
     try:
         return os.stat("/proc/self/ns/mnt").st_ino
     except OSError as error:
-        raise KernelError.of("stat /proc/self/ns/mnt", error) from error
+        raise errors.KernelError.of("stat /proc/self/ns/mnt", error) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrunc.errors import CgroupError, KernelError, WrongStatus
+from pyrunc import errors
 from pyrunc.kernel import os
 from pyrunc.kernel.proc import open_pidfd, send_signal
 from pyrunc.state.status import CREATED, NOT_RUNNING, STOPPED
@@ -29,7 +29,7 @@ def kill(ctx: Context, id: str, signal: int, *, all: bool) -> None:
         pidfd = open_init(container)
         if pidfd is None:
             if not all:
-                raise WrongStatus(NOT_RUNNING, STOPPED)
+                raise errors.WrongStatus(NOT_RUNNING, STOPPED)
             if signal == SIGKILL and not container.record.private_pidns:
                 # Without init to vouch for them, only the lock tells that the cgroups are still this container's.
                 container.lock()
@@ -37,12 +37,12 @@ def kill(ctx: Context, id: str, signal: int, *, all: bool) -> None:
             return
         try:
             arrived = send_kill(ctx, container, pidfd) if signal == SIGKILL else send_signal(pidfd, signal)
-        except KernelError as error:
+        except errors.KernelError as error:
             raise error.within("unable to signal init") from None
         finally:
             os.close(pidfd)
         if not arrived and not all:
-            raise WrongStatus(NOT_RUNNING, STOPPED)
+            raise errors.WrongStatus(NOT_RUNNING, STOPPED)
     finally:
         container.close()
 
@@ -64,7 +64,7 @@ def send_kill(ctx: Context, container: Container, pidfd: int) -> bool:
         try:
             manager.kill_all()
             killed = True
-        except CgroupError as error:
+        except errors.CgroupError as error:
             if not record.rootless:
                 raise
             ctx.log.warning(f"{container.id}: only init is killed, its other processes may remain: {error.message}")

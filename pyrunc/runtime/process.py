@@ -5,9 +5,8 @@ from __future__ import annotations
 from _imp import source_hash
 from errno import ETIMEDOUT
 
-from pyrunc import __version__
+from pyrunc import __version__, errors
 from pyrunc.config.names import RLIMITS
-from pyrunc.errors import ConfigError, KernelError
 from pyrunc.kernel import json, os, sys
 from pyrunc.kernel.files import read_bounded, write_atomic
 
@@ -46,7 +45,7 @@ def own_config(container: Container) -> dict[str, Any]:
     only such a one is judged again."""
     try:
         text = read_bounded(CONFIG_COPY, CONFIG_BYTES, at=container.fd)
-    except KernelError:
+    except errors.KernelError:
         text = b""
     if mark(text) == container.record.accepted:
         config: dict[str, Any] = json.scan(text.decode().lstrip(), 0)[0]
@@ -55,7 +54,7 @@ def own_config(container: Container) -> dict[str, Any]:
 
     config = load_config(os.path.join(container.path, CONFIG_COPY))[0]
     if not config.get("process"):
-        raise ConfigError([("process", "must be specified")], prefix=f"{CONFIG_COPY}: ")
+        raise errors.ConfigError([("process", "must be specified")], prefix=f"{CONFIG_COPY}: ")
     return config
 
 
@@ -110,9 +109,12 @@ def check_console(process: dict[str, Any], socket: str | None, *, detached: bool
     """A terminal of a detached process needs somebody to take it, and nobody waits for one that is not there."""
     terminal = bool(process.get("terminal"))
     if terminal and detached and not socket:
-        raise ConfigError([("process.terminal", "cannot allocate tty if pyrunc will detach without setting console socket")])
-    if socket and not terminal:
-        raise ConfigError([("process.terminal", "cannot use console socket if pyrunc will not allocate a tty")])
+        what = "cannot allocate tty if pyrunc will detach without setting console socket"
+    elif socket and not terminal:
+        what = "cannot use console socket if pyrunc will not allocate a tty"
+    else:
+        return
+    raise errors.ConfigError([("process.terminal", what)])
 
 
 def set_rlimits(pid: int, process: dict[str, Any], at: str = "process") -> None:
@@ -125,7 +127,7 @@ def set_rlimits(pid: int, process: dict[str, Any], at: str = "process") -> None:
             values = f"{limit['soft']}:{limit['hard']}"
             hint = "raising a hard limit needs CAP_SYS_RESOURCE" if error.errno == 1 else None
             what = f"{path} ({limit['type']}): set to {values}"
-            raise KernelError(what, error.errno or 0, config_path=path, hint=hint) from error
+            raise errors.KernelError(what, error.errno or 0, config_path=path, hint=hint) from error
 
 
 def write_pid(path: str, pid: int) -> None:
@@ -150,4 +152,4 @@ def _hand_over(what: str, path: str, payload: bytes, fd: int, config_path: str |
         sys.hand_over(path, payload, fd, TAKEN_MS)
     except OSError as error:
         hint = NOT_TAKEN if error.errno == ETIMEDOUT else None
-        raise KernelError(what, error.errno or 0, config_path=config_path, hint=hint) from error
+        raise errors.KernelError(what, error.errno or 0, config_path=config_path, hint=hint) from error

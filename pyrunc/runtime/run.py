@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyrunc import errors
 from pyrunc.errors import PyruncError
 from pyrunc.kernel import os
 from pyrunc.runtime.bundle import Options
@@ -86,12 +87,11 @@ def _load_what_comes_after() -> None:
 
 def _clean_up(ctx: Context, creation: Creation) -> None:
     """Unless somebody else has deleted it meanwhile. Its init has been collected, and nobody writes a record but its creator."""
-    from pyrunc.errors import ContainerMissing
     from pyrunc.runtime.after import forget, remove_from_kernel
 
     try:
         creation.container.lock()
-    except ContainerMissing:
+    except errors.ContainerMissing:
         return
     remove_from_kernel(ctx, creation.record)
     forget(ctx, creation.container, creation.record)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import select
 from errno import ENXIO
 
+from pyrunc import errors
 from pyrunc.cgroups import frozen
-from pyrunc.errors import HookError, PyruncError, WrongStatus
+from pyrunc.errors import PyruncError
 from pyrunc.kernel import os
 from pyrunc.plan.opcodes import MSG_ERROR
 from pyrunc.runtime.kill import open_init
@@ -35,7 +36,7 @@ def start(ctx: Context, id: str) -> None:
         require_startable(status(record, container.fd, lambda: frozen(record.cgroup)))
         pidfd = open_init(container)
         if pidfd is None:
-            raise WrongStatus("cannot start a container that has stopped", STOPPED)
+            raise errors.WrongStatus("cannot start a container that has stopped", STOPPED)
         try:
             _start(ctx, container, pidfd)
         finally:
@@ -53,7 +54,7 @@ def _start(ctx: Context, container: Container, pidfd: int) -> None:
         notifier = listen(container.fd, ctx.log.warning)
     try:
         _go(container, pidfd)
-    except HookError:
+    except errors.HookError:
         from pyrunc.runtime.after import abandon
 
         abandon(ctx, container)
@@ -74,14 +75,14 @@ def _go(container: Container, pidfd: int) -> None:
             go = container.open_fifo(EXEC_FIFO, os.O_WRONLY | os.O_NONBLOCK)
         except PyruncError as error:
             if error.errno == ENXIO:
-                raise WrongStatus("cannot start a container that has stopped", STOPPED) from None
+                raise errors.WrongStatus("cannot start a container that has stopped", STOPPED) from None
             raise
         try:
             # First the name, then the byte: if we are killed in between, no container that runs is taken for a created one.
             container.remove_fifos()
             os.write(go, b"\n")
         except BrokenPipeError:
-            raise WrongStatus("cannot start a container that has stopped", STOPPED) from None
+            raise errors.WrongStatus("cannot start a container that has stopped", STOPPED) from None
         finally:
             os.close(go)
         data = _wait(reply, pidfd)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrunc.errors import InvalidId
+from pyrunc import errors
 
 _ALLOWED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
 
@@ -15,4 +15,4 @@ def check_id(id: str) -> None:
     if not 0 < len(id) <= 255 or id in (".", "..") or not set(id) <= _ALLOWED:
         import json
 
-        raise InvalidId(f"invalid container ID format: {json.dumps(id)}")
+        raise errors.InvalidId(f"invalid container ID format: {json.dumps(id)}")

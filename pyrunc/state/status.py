@@ -6,7 +6,7 @@ Docker decide by them.
 
 from __future__ import annotations
 
-from pyrunc.errors import KernelError, WrongStatus
+from pyrunc import errors
 from pyrunc.kernel import os
 from pyrunc.kernel.proc import is_alive
 
@@ -43,51 +43,51 @@ def status(record: Record, directory: int, frozen: Callable[[], bool]) -> str:
     except FileNotFoundError:
         return RUNNING
     except OSError as error:
-        raise KernelError.of(f"stat {EXEC_FIFO}", error) from error
+        raise errors.KernelError.of(f"stat {EXEC_FIFO}", error) from error
     return CREATED
 
 
 def require_startable(status: str) -> None:
     """`start`: only what is created. Raises WrongStatus."""
     if status == STOPPED:
-        raise WrongStatus("cannot start a container that has stopped", status)
+        raise errors.WrongStatus("cannot start a container that has stopped", status)
     if status == RUNNING:
-        raise WrongStatus("cannot start an already running container", status)
+        raise errors.WrongStatus("cannot start an already running container", status)
     if status != CREATED:
-        raise WrongStatus(f"cannot start a container that is {status}", status)
+        raise errors.WrongStatus(f"cannot start a container that is {status}", status)
 
 
 def require_signalable(status: str) -> None:
     """`kill`: what has an init process and was created as a whole. Raises WrongStatus."""
     if status not in (CREATED, RUNNING, PAUSED):
-        raise WrongStatus(NOT_RUNNING, status)
+        raise errors.WrongStatus(NOT_RUNNING, status)
 
 
 def require_executable(status: str, *, ignore_paused: bool = False) -> None:
     """`exec`: what has namespaces to join. Raises WrongStatus; with `ignore_paused` the process will wait for `resume`."""
     if status == STOPPED:
-        raise WrongStatus(f"cannot exec in a stopped container: {NOT_RUNNING}", status)
+        raise errors.WrongStatus(f"cannot exec in a stopped container: {NOT_RUNNING}", status)
     if status == PAUSED and not ignore_paused:
-        raise WrongStatus("cannot exec in a paused container (use --ignore-paused to override)", status)
+        raise errors.WrongStatus("cannot exec in a paused container (use --ignore-paused to override)", status)
     if status == CREATING:
-        raise WrongStatus(f"cannot exec in a container that is still being created: {NOT_RUNNING}", status)
+        raise errors.WrongStatus(f"cannot exec in a container that is still being created: {NOT_RUNNING}", status)
 
 
 def require_pausable(status: str) -> None:
     """`pause`. Raises WrongStatus."""
     if status == STOPPED:
-        raise WrongStatus(NOT_RUNNING, status)
+        raise errors.WrongStatus(NOT_RUNNING, status)
     if status not in (CREATED, RUNNING):
-        raise WrongStatus(f"cannot pause a container that is {status}: {NOT_RUNNING}", status)
+        raise errors.WrongStatus(f"cannot pause a container that is {status}: {NOT_RUNNING}", status)
 
 
 def require_paused(status: str) -> None:
     """`resume`. Raises WrongStatus."""
     if status != PAUSED:
-        raise WrongStatus("container not paused", status)
+        raise errors.WrongStatus("container not paused", status)
 
 
 def require_deletable(status: str, id: str) -> None:
     """`delete` without --force: what has stopped, and what was never started, which the caller kills. Raises WrongStatus."""
     if status not in (STOPPED, CREATED):
-        raise WrongStatus(f"cannot delete container {id} that is not stopped: {status}", status)
+        raise errors.WrongStatus(f"cannot delete container {id} that is not stopped: {status}", status)

@@ -11,7 +11,7 @@ import time
 from errno import ELOOP, ENOENT
 from stat import S_ISFIFO
 
-from pyrunc.errors import ContainerBusy, ContainerExists, ContainerMissing, KernelError, StateError
+from pyrunc import errors
 from pyrunc.kernel import os
 from pyrunc.kernel.files import read_bounded, write_atomic
 from pyrunc.state.ids import check_id
@@ -46,7 +46,7 @@ class Store:
             self._mkdir(path)
             try:
                 return self.open(id, lock=True)
-            except ContainerMissing:
+            except errors.ContainerMissing:
                 # A `delete --force` found the new directory before it was locked, and took it for a remainder.
                 continue
 
@@ -60,11 +60,11 @@ class Store:
         try:
             container = Container(id, path, os.open(path, _DIRECTORY))
         except (FileNotFoundError, NotADirectoryError):
-            raise ContainerMissing(_MISSING) from None
+            raise errors.ContainerMissing(_MISSING) from None
         except OSError as error:
             if error.errno == ELOOP:
-                raise ContainerMissing(_MISSING) from None
-            raise KernelError.of(f"open {path}", error) from error
+                raise errors.ContainerMissing(_MISSING) from None
+            raise errors.KernelError.of(f"open {path}", error) from error
         if lock:
             try:
                 container.lock()
@@ -81,7 +81,7 @@ class Store:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise KernelError.of(f"read directory {self.root}", error) from error
+            raise errors.KernelError.of(f"read directory {self.root}", error) from error
         return sorted(filter(_is_id, names))
 
     def _mkdir(self, path: str) -> None:
@@ -95,9 +95,9 @@ class Store:
                 os.mkdir(path, 0o711)
         except FileExistsError:
             hint = _REMEDY.format(os.path.basename(path)) if not os.path.exists(f"{path}/{STATE_FILE}") else None
-            raise ContainerExists("container with given ID already exists", hint=hint) from None
+            raise errors.ContainerExists("container with given ID already exists", hint=hint) from None
         except OSError as error:
-            raise KernelError.of(f"create directory {path}", error) from error
+            raise errors.KernelError.of(f"create directory {path}", error) from error
 
 
 class Container:
@@ -139,18 +139,18 @@ class Container:
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise ContainerBusy(f"container {self.id} is busy{_holder(self.fd)}") from None
+                    raise errors.ContainerBusy(f"container {self.id} is busy{_holder(self.fd)}") from None
             except OSError as error:
-                raise KernelError.of(f"lock {self.path}", error) from error
+                raise errors.KernelError.of(f"lock {self.path}", error) from error
             time.sleep(delay)
             delay = min(delay * 2, 0.02)
         self._record = None
         try:
             named = os.stat(self.path, follow_symlinks=False)
         except FileNotFoundError:
-            raise ContainerMissing(_MISSING) from None
+            raise errors.ContainerMissing(_MISSING) from None
         if not os.path.samestat(named, os.fstat(self.fd)):
-            raise ContainerMissing(_MISSING)
+            raise errors.ContainerMissing(_MISSING)
 
     def unlock(self) -> None:
         """Let other commands have the container while this one goes on with it, as a foreground `run` does."""
@@ -165,7 +165,7 @@ class Container:
             os.mkfifo(EXEC_FIFO, 0o600, dir_fd=self.fd)
             os.mkfifo(EXEC_REPLY, 0o600, dir_fd=self.fd)
         except OSError as error:
-            raise KernelError.of(f"create the fifos in {self.path}", error) from error
+            raise errors.KernelError.of(f"create the fifos in {self.path}", error) from error
         go = self.open_fifo(EXEC_FIFO, os.O_RDWR)
         try:
             return go, self.open_fifo(EXEC_REPLY, os.O_RDWR)
@@ -178,10 +178,10 @@ class Container:
         try:
             fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
         except OSError as error:
-            raise KernelError.of(f"open {self.path}/{name}", error) from error
+            raise errors.KernelError.of(f"open {self.path}/{name}", error) from error
         if not S_ISFIFO(os.fstat(fd).st_mode):
             os.close(fd)
-            raise StateError(f"{self.path}/{name} is no fifo")
+            raise errors.StateError(f"{self.path}/{name} is no fifo")
         return fd
 
     def remove_fifos(self) -> None:
@@ -192,7 +192,7 @@ class Container:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise KernelError.of(f"remove {self.path}/{name}", error) from error
+                raise errors.KernelError.of(f"remove {self.path}/{name}", error) from error
 
     def remove(self) -> None:
         """Remove the directory and all in it; for the holder of the lock. The ID is free again. Works without a record.
@@ -208,7 +208,7 @@ class Container:
                 pass
             os.rmdir(self.path)
         except OSError as error:
-            raise KernelError.of(f"remove {self.path}", error) from error
+            raise errors.KernelError.of(f"remove {self.path}", error) from error
 
     def close(self) -> None:
         """Give up the descriptor and with it the lock."""
@@ -221,10 +221,10 @@ class Container:
             if record.id != self.id:
                 raise ValueError(f"it is the record of {record.id!r}")
         except ValueError as error:
-            raise StateError(f"{self.path}/{STATE_FILE} is damaged: {error}", hint=_REMEDY.format(self.id)) from error
-        except KernelError as error:
+            raise errors.StateError(f"{self.path}/{STATE_FILE} is damaged: {error}", hint=_REMEDY.format(self.id)) from error
+        except errors.KernelError as error:
             if error.errno == ENOENT:
-                raise ContainerMissing(f"{_MISSING}: {self.path} holds no record", hint=_REMEDY.format(self.id)) from None
+                raise errors.ContainerMissing(f"{_MISSING}: {self.path} holds no record", hint=_REMEDY.format(self.id)) from None
             raise error.within(f"container {self.id}") from None
         return record
 
@@ -232,7 +232,7 @@ class Container:
 def _is_id(name: str) -> bool:
     try:
         check_id(name)
-    except StateError:
+    except errors.StateError:
         return False
     return True
 
@@ -258,7 +258,7 @@ def _empty(directory: int, path: str, keep: str = "") -> None:
         below = os.open(name, _DIRECTORY, dir_fd=directory)
         try:
             if _mount_id(below) != _mount_id(directory):
-                raise StateError(f"{path}/{name} is a mount point", hint=f"umount {path}/{name}")
+                raise errors.StateError(f"{path}/{name} is a mount point", hint=f"umount {path}/{name}")
             _empty(below, f"{path}/{name}")
         finally:
             os.close(below)

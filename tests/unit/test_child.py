@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from pyrunc.errors import ExecutableError, HookError, KernelError, PyruncError, SetupError, UnsupportedError
+from pyrunc.errors import ExecutableError, HookError, KernelError, KilledInSetup, PyruncError, SetupError, UnsupportedError
 from pyrunc.kernel import os as hot_os
 from pyrunc.kernel import sys as shim
 from pyrunc.launch import child as module
-from pyrunc.launch.child import Child, KilledInSetup, perhaps_killed
+from pyrunc.launch.child import Child, perhaps_killed
 from pyrunc.plan import opcodes as c
 from pyrunc.plan import ops
 from pyrunc.plan.encode import Plan

@@ -272,7 +272,7 @@ def test_wrong_syntax_is_explained_by_a_fresh_interpreter(python: str) -> None:
         pytest.skip(f"no {python}")
     code = (
         f"import sys; sys.path.append({str(PROJECT)!r})\n"
-        "from pyrunc.config.load import ConfigError, loads\n"
+        "from pyrunc.config.load import loads; from pyrunc.errors import ConfigError\n"
         "try: loads(b'{]', 'x')\n"
         "except ConfigError as error: print(error)"
     )

@@ -209,6 +209,7 @@ def test_the_hot_path_loads_no_banned_module(
     finally:
         cli("delete", "--force", container_id)
     assert {command: banned_in(found) for command, found in names.items()} == {command: set() for command in names}
+    assert [command for command, found in names.items() if "pyrunc.errors.tree" in found] == []
     # What create has accepted is not judged by every exec again.
     assert {"pyrunc.config._accept", "pyrunc.config.load"} & names["exec"] == set()
 

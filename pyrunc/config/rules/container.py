@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from pyrunc import errors
 from pyrunc.config.names import HOOKS
 from pyrunc.config.rules.linux import linux_rules, namespace_rules
 from pyrunc.config.rules.mounts import mapped, mount_rules
 from pyrunc.config.rules.process import is_mapped, process_rules
 from pyrunc.config.rules.text import check_absolute, check_env, check_text, check_texts, quote
-from pyrunc.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def check(config: dict[str, Any], *, host: Host | None = None) -> None:
     if linux.get("mountLabel") or (process or {}).get("selinuxLabel"):
         _selinux(faults, config, host)
     if faults:
-        raise ConfigError(faults)
+        raise errors.ConfigError(faults)
 
 
 def _version(faults: Faults, version: str) -> None:

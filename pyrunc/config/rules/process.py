@@ -5,9 +5,9 @@ Names of capabilities are no rule: an unknown one is for unknown_capabilities() 
 
 from __future__ import annotations
 
+from pyrunc import errors
 from pyrunc.config.names import CAPABILITIES, CAPABILITY_SETS, RLIMITS
 from pyrunc.config.rules.text import check_absolute, check_env, check_texts, quote
-from pyrunc.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def check_process(process: dict[str, Any] | None, *, config: dict[str, Any] | No
     else:
         faults.append((at.rstrip("."), "process property must not be empty"))
     if faults:
-        raise ConfigError(faults)
+        raise errors.ConfigError(faults)
 
 
 def process_rules(faults: Faults, process: dict[str, Any], linux: dict[str, Any], at: str) -> None:

@@ -1,67 +1,12 @@
-"""Every error that pyrunc tells its user, as one tree.
-
-    PyruncError
-    ├── UsageError            the command line is wrong
-    │   └── NoSuchCommand
-    ├── ConfigError           config.json (or a process file) is wrong; holds every fault found
-    ├── UnsupportedError      the request is legal, this host or this pyrunc cannot do it
-    ├── StateError            the container is not in a state that allows the command
-    │   ├── InvalidId
-    │   ├── ContainerExists
-    │   ├── ContainerMissing
-    │   ├── ContainerBusy     another command holds the container's lock
-    │   └── WrongStatus       stopped, running, paused ... when it must not be
-    ├── KernelError           a system call of the runtime itself failed
-    │   ├── CgroupError
-    │   └── SetupError        an op of pyrunc-init failed: (op, where, errno, detail)
-    ├── ExecutableError       the program to run is missing, a directory, not executable
-    ├── HookError             a hook failed or ran out of time
-    └── SystemdError          systemd refuses a request, or does not answer
-
-The message is the whole story on one line: callers show only that line and match phrases in it, so phrases listed
-in tests/unit/test_phrases.py are an interface. The other attributes become extra keys of the JSON log.
-"""
+"""The branches of the tree: see the package."""
 
 from __future__ import annotations
 
-from posix import strerror as strerror_of
+from pyrunc.errors import PyruncError, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-
-class PyruncError(Exception):
-    """Base of the tree. ``code`` is a stable name for machines; the rest is None where it does not apply.
-
-    ``config_path`` is a JSON path in config.json (``linux.resources.pids.limit``), ``stage`` the step of the life
-    cycle, ``op`` the plan's op, ``syscall`` and ``errno`` the kernel's answer, ``hint`` what to do about it.
-    """
-
-    code = "error"
-    stage: str | None = None
-    op: str | None = None
-    syscall: str | None = None
-    errno: int | None = None
-    config_path: str | None = None
-    hint: str | None = None
-
-    def __init__(self, message: str, *, hint: str | None = None, config_path: str | None = None) -> None:
-        super().__init__(message)
-        if hint is not None:
-            self.hint = hint
-        if config_path is not None:
-            self.config_path = config_path
-
-    @property
-    def message(self) -> str:
-        """The one line for people, without a trailing newline."""
-        return str(self.args[0])
-
-    def within(self, context: str) -> PyruncError:
-        """Put `context` before the message, in place, as in ``raise error.within("exec failed")``."""
-        self.args = (f"{context}: {self.message}",)
-        return self
 
 
 class UsageError(PyruncError):
@@ -159,6 +104,13 @@ class SetupError(KernelError):
     code = "setup"
 
 
+class KilledInSetup(PyruncError):
+    """pyrunc-init died without a word; ``signal`` is 0 if it was not by one."""
+
+    code = "killed"
+    signal = 0
+
+
 class ExecutableError(PyruncError):
     """The program cannot be executed; the phrases decide about exit codes 126 and 127 in the callers."""
 
@@ -171,9 +123,3 @@ class HookError(PyruncError):
 
 class SystemdError(PyruncError):
     code = "systemd"
-
-
-def strerror(number: int) -> str:
-    """The errno's text as callers match it: ``os.strerror`` with a small first letter."""
-    text = strerror_of(number)
-    return text[:1].lower() + text[1:] if text[1:2].islower() else text
