@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .hierarchies import Layout
     from .manager import Manager
 
+UNIFIED = ""
+"""The name of the cgroup2 hierarchy among the controllers, as /proc/PID/cgroup and runc's ``cgroup_paths`` have it."""
+
 RECORDED = ("cgroupfs", "systemd")
 """The managers whose record names directories."""
 

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 from .. import errors
 from ..kernel import os
-from . import files
+from . import UNIFIED, files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-UNIFIED = ""
-"""The name of the cgroup2 hierarchy among the controllers, as /proc/PID/cgroup and runc's ``cgroup_paths`` have it."""
 
 
 class Hierarchy:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ..errors import CgroupError, PyruncError, StateError, SystemdError, UnsupportedError
 from ..kernel import os
-from .hierarchies import UNIFIED
+from . import UNIFIED
 from .manager import NOT_PERMITTED, Manager
 from .membership import cgroup2_of
 from .v1 import DEVICES, V1

@@ -5,8 +5,7 @@ from __future__ import annotations
 from errno import EACCES, EINVAL, EPERM
 
 from .. import errors
-from . import files
-from .hierarchies import UNIFIED
+from . import UNIFIED, files
 from .manager import Manager
 
 TYPE_CHECKING = False

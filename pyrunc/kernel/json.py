@@ -5,6 +5,8 @@ What users write goes through pyrunc.config.load, which explains its faults; thi
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,18 +36,8 @@ def dumps(value: object) -> str:
     return _encode(value)
 
 
-class _Decoder:
-    """The attributes that json's scanner reads off its decoder."""
-
-    strict = True
-    object_hook = None
-    object_pairs_hook = None
-    parse_float = float
-    parse_int = int
-
-    @staticmethod
-    def parse_constant(name: str) -> NoReturn:
-        raise ValueError(f"{name} is no JSON")
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _refuse(value: object) -> NoReturn:
@@ -55,7 +47,7 @@ def _refuse(value: object) -> NoReturn:
 def _slow_scan(text: str, start: int) -> tuple[Any, int]:
     import json
 
-    return json.JSONDecoder(parse_constant=_Decoder.parse_constant).raw_decode(text, start)
+    return json.JSONDecoder(parse_constant=_no_constant).raw_decode(text, start)
 
 
 def _make_scan() -> Callable[[str, int], tuple[Any, int]]:
@@ -64,7 +56,11 @@ def _make_scan() -> Callable[[str, int], tuple[Any, int]]:
         import _json
 
         make: Any = _json.make_scanner
-        fast: Callable[[str, int], tuple[Any, int]] = make(_Decoder)
+        # What json's scanner reads off its decoder. A class for it would take as long to make as a record to read.
+        settings: dict[str, Any] = {"object_hook": None, "object_pairs_hook": None, "parse_constant": _no_constant}
+        settings |= {"strict": True, "parse_float": float, "parse_int": int}
+        plain: Any = type(sys.implementation)
+        fast: Callable[[str, int], tuple[Any, int]] = make(plain(**settings))
     except (ImportError, AttributeError, TypeError):
         return _slow_scan
 

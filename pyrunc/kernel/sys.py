@@ -13,6 +13,10 @@ from pyrunc.kernel import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from signal import SIG_DFL, SIGCHLD, signal
+else:
+    # The C module behind signal, which wraps it in enums.
+    from _signal import SIG_DFL, SIGCHLD, signal
 
 
 def _check(result: int, what: str | None = None) -> int:
@@ -26,6 +30,7 @@ def spawn(program: int, fds: Sequence[int], base: int) -> int:
 
     It is not waited for until it executes, which takes the kernel a part of a millisecond: see `spawn_error`.
     """
+    signal(SIGCHLD, SIG_DFL)  # for a caller who ignores it, which is inherited, the kernel would collect our children
     return _check(lib.pyrunc_spawn(program, list(fds), len(fds), base))
 
 
@@ -101,6 +106,7 @@ def spawn_apart(program: str, argv: Sequence[str], env: Sequence[str], fds: Sequ
     `apart` is (root, keyring): it has our stdio, a new session keyring of that name, and a mount namespace of its own, where
     that directory is a mount point.
     """
+    signal(SIGCHLD, SIG_DFL)  # as in `spawn`
     words = [[ffi.new("char[]", os.fsencode(word)) for word in words] for words in (argv, env)]
     step = ffi.new("int *")
     where = [ffi.new("char[]", os.fsencode(text)) for text in apart] if apart else [ffi.NULL, ffi.NULL]

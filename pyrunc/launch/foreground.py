@@ -6,11 +6,10 @@ Terminal modules are imported only where there is a terminal.
 from __future__ import annotations
 
 import gc
-import select
 from sys import byteorder
 
+from pyrunc import errors
 from pyrunc.kernel import os, sys
-from pyrunc.kernel.proc import send_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +32,20 @@ class Foreground:
         """Relay until the process ends; its status as a shell would say it: 128 + n when a signal ended it."""
         gc.freeze()  # what start-up made stays, and to look through it once would cost a millisecond
         gc.enable()  # the launcher has turned it off, and this may take days
+        if console < 0 and not notifier:
+            status = self._signals_alone(pid)
+        else:
+            status = self._with_others(pid, console, notifier)
+        return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+    def _signals_alone(self, pid: int) -> int:
+        """The end of the process is a signal too."""
+        os.set_blocking(self._signals, True)
+        while (status := _collect(pid)) is None:
+            self._forward(pid, None)
+        return status
+
+    def _with_others(self, pid: int, console: int, notifier: Notifier | None) -> int:
         pidfd = os.pidfd_open(pid)
         relay = None
         try:
@@ -41,14 +54,15 @@ class Foreground:
 
                 relay = Relay(console)
                 relay.resize()
-            status = self._loop(pid, pidfd, relay, notifier)
+            return self._loop(pid, pidfd, relay, notifier)
         finally:
             os.close(pidfd)
             if relay:
                 relay.close()
-        return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
     def _loop(self, pid: int, pidfd: int, relay: Any, notifier: Notifier | None) -> int:
+        import select
+
         poll = select.poll()
         poll.register(self._signals, POLLIN)
         poll.register(pidfd, POLLIN)
@@ -60,7 +74,7 @@ class Foreground:
         while status is None:
             ready = dict(poll.poll())
             if self._signals in ready:
-                self._forward(pidfd, relay)
+                self._forward(pid, relay)
             if relay:
                 relay.move(poll, ready)
             if notifier and notifier.fd in ready and notifier.pass_on(os.getpid(), stays=True):
@@ -72,8 +86,9 @@ class Foreground:
             relay.drain()
         return status
 
-    def _forward(self, pidfd: int, relay: Any) -> None:
-        """SIGCHLD tells of our own children, SIGURG is sent by runtimes of languages to themselves."""
+    def _forward(self, pid: int, relay: Any) -> None:
+        """SIGCHLD tells of our own children, SIGURG is sent by runtimes of languages to themselves. Nobody but we collects the
+        process, so the number means it and no other."""
         try:
             data = os.read(self._signals, SIGINFO_SIZE * 64)
         except BlockingIOError:
@@ -83,7 +98,10 @@ class Foreground:
             if number == SIGWINCH and relay:
                 relay.resize()
             elif number not in (SIGCHLD, SIGURG):
-                send_signal(pidfd, number)
+                try:
+                    os.kill(pid, number)
+                except OSError as error:
+                    raise errors.KernelError.of(f"send signal {number}", error) from error
 
 
 def _collect(pid: int) -> int | None:

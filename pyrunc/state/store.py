@@ -6,7 +6,6 @@ Commands that only look take no lock, because `Container.save` replaces the reco
 
 from __future__ import annotations
 
-import fcntl
 import time
 from errno import ELOOP, ENOENT
 from stat import S_ISFIFO
@@ -132,6 +131,8 @@ class Container:
 
         Raises ContainerBusy, and ContainerMissing if the container was removed in the meantime.
         """
+        import fcntl  # a file of its own to load, and most commands take no lock
+
         deadline, delay = time.monotonic() + LOCK_SECONDS, 0.0005
         while True:
             try:
@@ -154,6 +155,8 @@ class Container:
 
     def unlock(self) -> None:
         """Let other commands have the container while this one goes on with it, as a foreground `run` does."""
+        import fcntl
+
         fcntl.flock(self.fd, fcntl.LOCK_UN)
 
     def make_fifos(self) -> tuple[int, int]:

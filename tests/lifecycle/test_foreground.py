@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -61,6 +62,15 @@ def test_input_that_is_not_read_is_not_kept_in_memory(box: Box, tmp_path: Path) 
         assert int(status_of(run.pid, "VmHWM")[0].split()[0]) < 30 << 10
         raw.unlink()
         assert run.wait(timeout=60) == 0
+
+
+def test_a_caller_that_ignores_its_children(box: Box) -> None:
+    """Who ignores SIGCHLD hands that on, and the kernel then collects the children of all who come after."""
+    script = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    box.args("sh", "-c", "sleep 0.1; exit 7")
+    argv = [sys.executable, "-c", script, *box.cli.argv("run", "--bundle", box.bundle, box.id)]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
 
 
 def test_a_container_that_ends_while_it_is_started(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
