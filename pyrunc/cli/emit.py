@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyrunc import errors
 from pyrunc.kernel import os
-from pyrunc.log import quote
+from pyrunc.lines import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ LOWER = {"plan", "launch", "cgroups", "state", "config", "kernel"}
 MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"cli"},
-    "cli": {"runtime", "log", "errors"},
-    "log": {"daemons", "errors"},
+    "cli": {"runtime", "log", "lines", "errors"},
+    "log": {"lines", "daemons", "errors"},
+    "lines": {"daemons"},
     "daemons": {"errors"},
     "runtime": {*LOWER, "log", "errors"},
     "plan": {"config", "kernel", "errors"},

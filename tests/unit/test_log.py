@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +18,8 @@ from hypothesis import strategies as st
 from pyrunc import daemons
 from pyrunc.cli.options import parse
 from pyrunc.errors import KernelError, PyruncError, UsageError
-from pyrunc.log import DEBUG, WARNING, Log, _quote_text, quote
+from pyrunc.lines import _quote_text, quote
+from pyrunc.log import DEBUG, WARNING, Log
 from tests.lifecycle.sockets import fill
 
 ANY_TEXT = st.text(alphabet=st.characters(codec="utf-8") | st.characters(categories=["Cs"]), max_size=60)
@@ -239,3 +242,19 @@ def test_a_daemon_that_reads_nothing_is_not_waited_for(daemon: socket.socket) ->
     assert [daemon.recv(4096) for _ in range(sent)] == [b"full"] * sent
     log.error(PyruncError("kept"))
     assert daemon.recv(4096) == b"<27>me: kept"
+
+
+def test_an_error_is_told_where_no_file_can_be_opened(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What says it in full is loaded then."""
+    monkeypatch.setattr("builtins.__import__", _no_file(__import__))
+    Log().error(PyruncError("open /x: too many open files"))
+    assert capfd.readouterr().err == "open /x: too many open files\n"
+
+
+def _no_file(plain: Any) -> Any:
+    def load(name: str, *rest: Any) -> Any:
+        if name == "pyrunc.lines":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return plain(name, *rest)
+
+    return load
