@@ -111,6 +111,12 @@ def frozen(record: object) -> bool:
     return name in paths and Freezer(paths[name], not name).frozen()
 
 
+def verify(record: object) -> None:
+    """Raise StateError as `reopen` does."""
+    if not isinstance(record, dict) or record.get("manager") != "disabled":
+        _paths(record)
+
+
 def _paths(record: object) -> dict[str, str]:
     paths = record.get("paths") if isinstance(record, dict) and record.get("manager") in RECORDED else None
     if not isinstance(paths, dict) or not all(map(_sound, paths.values())):

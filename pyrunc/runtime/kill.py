@@ -57,20 +57,22 @@ def open_init(container: Container) -> int | None:
 
 def send_kill(ctx: Context, container: Container, pidfd: int) -> bool:
     """SIGKILL for the whole container, thawed if it is paused; does not wait. False if nothing was left. Raises KernelError."""
+    from pyrunc.cgroups import frozen, verify
+
     record = container.record
-    manager = _reopen(container)
+    verify(record.cgroup)  # before anything is killed
     killed = False
     if not record.private_pidns:
         try:
-            manager.kill_all()
+            _reopen(container).kill_all()
             killed = True
         except errors.CgroupError as error:
             if not record.rootless:
                 raise
             ctx.log.warning(f"{container.id}: only init is killed, its other processes may remain: {error.message}")
     killed = send_signal(pidfd, SIGKILL) or killed
-    if manager.frozen():
-        manager.thaw()
+    if frozen(record.cgroup):  # which is asked without the rest of a manager
+        _reopen(container).thaw()
     return killed
 
 

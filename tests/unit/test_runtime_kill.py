@@ -85,6 +85,7 @@ def cgroups(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeManager]:
     def use(*processes: int, **how: Any) -> FakeManager:
         manager = FakeManager(processes, **how)
         monkeypatch.setattr(pyrunc.cgroups, "reopen", lambda record: manager)
+        monkeypatch.setattr(pyrunc.cgroups, "frozen", lambda record: manager.frozen())
         return manager
 
     return use
@@ -268,6 +269,13 @@ def test_a_paused_container_is_thawed_by_sigkill_only(
     assert manager.calls == []
     kill(ctx, "box", signal.SIGKILL, all=False)
     assert manager.calls == ["thaw"]
+
+
+def test_nothing_is_killed_by_a_damaged_record_of_cgroups(ctx: Context, init: subprocess.Popen[bytes]) -> None:
+    make(ctx, init, cgroup={"manager": "cgroupfs", "paths": {"": "/sys/fs/cgroup/../box"}})
+    with pytest.raises(StateError, match="the record of the container's cgroups is damaged"):
+        kill(ctx, "box", signal.SIGKILL, all=False)
+    assert init.poll() is None
 
 
 def test_cgroups_out_of_reach(
