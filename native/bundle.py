@@ -152,11 +152,12 @@ def beside(version: str, making: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     loaded when it is imported."""
     freezer = ("cgroups.freezer",)
     reopened = (*freezer, "cgroups.manager", f"cgroups.{version}")
+    deleting = (*reopened, "runtime.kill")
     making = tuple(f"cgroups.{name}" for name in ("devices", "hierarchies", version, *making, "view"))
     making += ("kernel.host", "config._accept")
     return {
         "create": making, "run": (*making, "launch.foreground"),
-        "exec": (*reopened, "launch.foreground"), "start": freezer, "state": freezer, "delete": reopened, "kill": (),
+        "exec": (*reopened, "launch.foreground"), "start": freezer, "state": freezer, "delete": deleting, "kill": (),
     }  # fmt: skip
 
 

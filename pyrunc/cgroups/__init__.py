@@ -20,6 +20,7 @@ UNIFIED = ""
 
 RECORDED = ("cgroupfs", "systemd")
 """The managers whose record names directories."""
+_NO_NAMES = frozenset(("", ".", ".."))
 
 
 def layout() -> Layout:
@@ -129,4 +130,4 @@ def _sound(path: object) -> bool:
     if not isinstance(path, str) or not path.startswith("/"):
         return False
     names = path[1:].split("/")
-    return len(names) > 1 and not {"", ".", ".."} & set(names)
+    return len(names) > 1 and _NO_NAMES.isdisjoint(names)

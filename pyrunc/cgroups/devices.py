@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MKNOD, READ, WRITE = 1, 2, 4  # BPF_DEVCG_ACC_*
 ALL = MKNOD | READ | WRITE
 _BITS = {"m": MKNOD, "r": READ, "w": WRITE}
+_LETTERS = ("", "m", "r", "rm", "w", "wm", "rw", "rwm")
+"""By mask, in the order in which devices.list has them."""
 _MAX_NUMBER = (1 << 31) - 1
 _EVERYTHING = "a *:* rwm"  # how devices.list reads where all devices are allowed, whatever the exceptions
 
@@ -112,9 +114,10 @@ def v1_lines(rules: list[Rule]) -> tuple[bool, list[str]]:
     if not allowed:
         # The kernel wants one exception that covers a whole request, "rw" for instance, so the narrow ones
         # take over what wider ones grant; mknod is always asked for alone.
+        wide = [key for key, access in exceptions.items() if None in key and access & ~MKNOD]
         for key in exceptions:
-            for other in exceptions:
-                if _contains(other, key) and exceptions[key]:
+            for other in wide:
+                if exceptions[key] and _contains(other, key):
                     exceptions[key] |= exceptions[other] & ~MKNOD
     return allowed, [_line(key, access) for key, access in exceptions.items() if access]
 
@@ -158,5 +161,4 @@ def _overlap(one: tuple[str, int | None, int | None], two: tuple[str, int | None
 
 def _line(key: tuple[str, int | None, int | None], access: int) -> str:
     kind, major, minor = key
-    letters = "".join(letter for letter, bit in (("r", READ), ("w", WRITE), ("m", MKNOD)) if access & bit)
-    return f"{kind} {'*' if major is None else major}:{'*' if minor is None else minor} {letters}"
+    return f"{kind} {'*' if major is None else major}:{'*' if minor is None else minor} {_LETTERS[access]}"

@@ -13,7 +13,6 @@ from .. import errors
 from ..errors import PyruncError
 from ..kernel import os
 from . import files
-from .freezer import Freezer, kill, kill_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .change import Journal
+    from .freezer import Freezer
     from .hierarchies import Layout
     from .oom import Watch
     from .settings import Setting
@@ -239,24 +239,32 @@ class Manager:
 
         Raises CgroupError, as `freeze` and `thaw` do.
         """
-        place = self._freezer_of()
-        return place is not None and Freezer(*place).frozen()
+        freezer = self._freezer()
+        return freezer is not None and freezer.frozen()
 
     def freeze(self) -> None:
         """Stop every process, and return when all stand still; thawed again if they do not within 10 seconds.
 
         Raises UnsupportedError for a container that has no freezer.
         """
-        place = self._freezer_of()
-        if place is None:
+        freezer = self._freezer()
+        if freezer is None:
             raise errors.UnsupportedError("the container has no cgroup that can be frozen, so it cannot be paused")
-        Freezer(*place).freeze()
+        freezer.freeze()
 
     def thaw(self) -> None:
         """Let the processes go on; nothing happens to a container that is not frozen or cannot be."""
+        freezer = self._freezer()
+        if freezer is not None:
+            freezer.thaw()
+
+    def _freezer(self) -> Freezer | None:
         place = self._freezer_of()
-        if place is not None:
-            Freezer(*place).thaw()
+        if place is None:
+            return None
+        from .freezer import Freezer
+
+        return Freezer(*place)
 
     def pids(self, all: bool = False) -> list[int]:
         """The container's processes as the host sees them, with those of its sub-cgroups if `all`. Empty without a cgroup."""
@@ -275,6 +283,8 @@ class Manager:
         """
         if not self._ours:
             return
+        from .freezer import kill, kill_each
+
         cgroup2 = self.paths.get("")
         at_a_stroke = cgroup2 is not None and kill(cgroup2)
         if at_a_stroke and self._primary() == cgroup2:

@@ -60,6 +60,8 @@ class path:
     def normpath(name: str) -> str:
         """Without ``.``, ``..`` and doubled slashes, by the letters alone: links are not followed."""
         absolute = name.startswith("/")
+        if absolute and "//" not in name and "/." not in name and (not name.endswith("/") or name == "/"):
+            return name  # as nearly all are
         parts: list[str] = []
         for part in name.split("/"):
             if part == ".." and (parts and parts[-1] != ".." or absolute):

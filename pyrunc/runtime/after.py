@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import select
 import time
 
 from pyrunc import errors
 from pyrunc.cgroups import reopen
 from pyrunc.errors import PyruncError
 from pyrunc.kernel import os
-from pyrunc.launch.hooks import run_hooks
-from pyrunc.runtime.hoststate import hook_state
-from pyrunc.runtime.kill import open_init, send_kill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +21,9 @@ KILL_SECONDS = 10.0
 
 def poststart(ctx: Context, container: Container) -> None:
     """Run them; the container of one that fails is stopped and removed (runtime-spec 1.3). Raises HookError."""
+    from pyrunc.launch.hooks import run_hooks
+    from pyrunc.runtime.hoststate import hook_state
+
     record = container.record
     try:
         run_hooks("poststart", record.hooks.get("poststart"), hook_state(record, "running", record.pid))
@@ -44,10 +43,14 @@ def abandon(ctx: Context, container: Container) -> None:
 
 def end(ctx: Context, container: Container) -> None:
     """SIGKILL for the container, and wait until its init is gone. Raises StateError when that takes over 10 seconds."""
+    from pyrunc.runtime.kill import open_init, send_kill
+
     pidfd = open_init(container)
     if pidfd is None:
         return
     try:
+        import select
+
         send_kill(ctx, container, pidfd)
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
@@ -104,6 +107,9 @@ def _wait_empty(manager: Manager) -> None:
 def poststop(ctx: Context, record: Record) -> None:
     """Run them all; one that fails is a warning (runtime-spec, lifecycle, step 13)."""
     for hook in record.hooks.get("poststop") or ():
+        from pyrunc.launch.hooks import run_hooks
+        from pyrunc.runtime.hoststate import hook_state
+
         try:
             run_hooks("poststop", [hook], hook_state(record, "stopped", 0))
         except PyruncError as error:

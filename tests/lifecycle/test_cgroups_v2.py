@@ -90,7 +90,7 @@ def test_life(make: Callable[..., Manager], spawn: Callable[..., Any]) -> None:
 def test_killing_without_cgroup_kill(
     make: Callable[..., Manager], spawn: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyrunc.cgroups.manager.kill", lambda directory: False)
+    monkeypatch.setattr("pyrunc.cgroups.freezer.kill", lambda directory: False)
     manager = make()
     manager.create()
     Path(manager.paths[""], "sub").mkdir()
