@@ -206,7 +206,7 @@ def test_the_hot_path_loads_no_banned_module(
         ["run", "--bundle", str(bundle("true")), container_id],
     ]
     try:
-        names = {command[0]: loaded(*command, opens=command[0] in ("create", "run")) for command in commands}
+        names = {command[0]: loaded(*command) for command in commands}
     finally:
         cli("delete", "--force", container_id)
     assert {command: banned_in(found) for command, found in names.items()} == {command: set() for command in names}
