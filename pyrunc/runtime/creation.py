@@ -110,7 +110,8 @@ class Creation:
         )
 
     def _make_cgroups(self, pid: int | None = None) -> None:
-        """The record first: it tells `delete --force` what there may be. The limits are in force before the process joins."""
+        """The record first: it tells `delete --force` what there may be. The limits are in force before the process joins, but
+        for the device rules: until `_meanwhile` it only makes what the config names."""
         rdt = self.bundle.linux.get("intelRdt")
         if rdt is not None:
             from pyrunc.cgroups.resctrl import select
@@ -119,7 +120,7 @@ class Creation:
             self.record.rdt = self.rdt.record()
         self.container.save(self.record)
         self.manager.create(pid)
-        self.manager.apply(self.bundle.linux.get("resources"))
+        self.manager.apply(self.bundle.linux.get("resources"), devices=False)
         if self.rdt and rdt is not None:
             self.rdt.create(rdt)
 
@@ -181,6 +182,7 @@ class Creation:
 
     def _meanwhile(self) -> None:
         """The child is at its mounts for some milliseconds, on another processor as likely as not."""
+        self.manager.apply_devices(self.bundle.linux.get("resources"))
         write_new(self.container.fd, CONFIG_COPY, self.bundle.text)
         if self.meanwhile:
             self.meanwhile()
