@@ -108,12 +108,13 @@ class Child:
 
     def converse(
         self, answers: dict[int, Callable[[int], None]], on_console: Callable[[int], None],
-        meanwhile: Callable[[], None] | None = None, on_listener: Callable[[int, int], None] | None = None,
-        on_network: Callable[[int], None] | None = None,
+        meanwhile: Callable[[int], None] | None = None, on_listener: Callable[[int, int], None] | None = None,
+        on_network: Callable[[int], None] | None = None, *, forks: bool = False,
     ) -> None:  # fmt: skip
         """Answer every SYNC by ``answers[point](pid)``, give the pty's master to `on_console`, with the pid the listener of a
         seccomp filter to `on_listener`, and a netlink socket of the container's to `on_network`, until the child is on its
-        own. `meanwhile` is called when the child has the longest part of its work before it, mounts and devices.
+        own. `meanwhile` is called, with the pid that stays, when the child has the longest part of its work before it, mounts
+        and devices; `forks` says that this pid is still to come at SYNC CGROUP.
         Raises what the answers raise, and the error that the child reports or died of."""
         done = False  # said so; but until it has let go of the socket as well, our exit would be its death (PDEATHSIG)
         while True:
@@ -132,10 +133,12 @@ class Child:
                 if message.value in answers:
                     answers[message.value](self.pid)
                 self._answer()
-                if meanwhile and message.value == c.SYNC_CGROUP:
-                    meanwhile()
+                if meanwhile and message.value == c.SYNC_CGROUP and not forks:
+                    meanwhile(self.pid)
             elif message.kind == c.MSG_FORKED:
                 self._forked(message.value)
+                if meanwhile and forks:
+                    meanwhile(self.pid)
             elif message.kind == c.MSG_DONE:
                 done = True
             elif message.kind == c.MSG_LISTENER and on_listener:

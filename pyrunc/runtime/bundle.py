@@ -12,7 +12,7 @@ from pyrunc.plan.container import Namespaces, compile_container
 from pyrunc.plan.facts import Host, Request
 from pyrunc.runtime.hoststate import split_state
 from pyrunc.runtime.process import inherited_fds, seccomp_filter, with_listen_fds
-from pyrunc.state.record import NAMESPACES
+from pyrunc.state.record import NAMESPACES, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pyrunc.cgroups.view import Leg
     from pyrunc.log import Context
     from pyrunc.plan.encode import Plan
-    from pyrunc.state.record import Record
 
 
 class Options:
@@ -124,19 +123,23 @@ class Bundle:
 
         return selinux_enabled()
 
+    def about(self, id: str) -> Record:
+        """What the hooks inside are told, who do not see the record."""
+        return Record(id, self.path, oci_version=self.config["ociVersion"], annotations=self.config.get("annotations"))
+
     def layout(self) -> Layout:
         """The host's cgroup hierarchies. They are read once: the plan shows those in which the cgroups were chosen."""
         if self._layout is None:
             self._layout = cgroups.layout()
         return self._layout
 
-    def plan(self, ctx: Context, record: Record, options: Options, manager: Manager) -> Plan:
+    def plan(self, ctx: Context, id: str, options: Options, manager: Manager) -> Plan:
         """Compile; the seccomp filter comes from the cache below --root where it is there."""
         view: Sequence[Leg] = ()
         if any(mount.get("type") == "cgroup" for mount in self.config.get("mounts") or ()):
             view = manager.mount_view(self.layout(), private=self.namespaces.private("cgroup"))
         request = Request(
-            record.id,
+            id,
             self.path,
             self.rootfs,
             waits=options.waits,
@@ -144,7 +147,7 @@ class Bundle:
             new_keyring=options.new_keyring,
             preserve=inherited_fds() + options.preserve_fds,
             seccomp=seccomp_filter(ctx, self.linux),
-            state=lambda status: split_state(record, status),
+            state=lambda status: split_state(self.about(id), status),
             environment=_environment(self.config),
             cgroup_entry=manager.entry(),
             cgroup_view=view,

@@ -53,6 +53,7 @@ class Creation:
         self.container: Container
         self._hooks_begun = False
         self._mounts: dict[str, Any] = {}
+        self._ops = 0
         self._forks = self.bundle.namespaces.private("pid") or self.bundle.namespaces.private("time")
 
     def make(self) -> int:
@@ -70,10 +71,9 @@ class Creation:
             self.container.close()
             raise
         try:
-            self.record = self._new_record()
             if self.bundle.rootless_cgroups and not self.manager.wants_process:
                 # Where it may not make cgroups the manager does without, and the plan must know.
-                self._make_cgroups()
+                self._begin()
                 self._warn_of_none()
             return self._launch()
         except BaseException as error:
@@ -109,6 +109,10 @@ class Creation:
             creator_start=start_time(own),
         )
 
+    def _begin(self, pid: int | None = None) -> None:
+        self.record = self._new_record()
+        self._make_cgroups(pid)
+
     def _make_cgroups(self, pid: int | None = None) -> None:
         """The record first: it tells `delete --force` what there may be. The limits are in force before the process joins, but
         for the device rules: until `_meanwhile` it only makes what the config names."""
@@ -133,10 +137,9 @@ class Creation:
     def _launch(self) -> int:
         if os.getenv("NOTIFY_SOCKET"):
             self._announce()
-        plan = self.bundle.plan(self.ctx, self.record, self.options, self.manager)
-        self.record.cgroup = self.manager.record()
-        self.record.ops = len(plan.ops)
-        self.ctx.log.debug(f"{self.bundle.path}: {len(plan.ops)} ops, cgroups: {self.record.cgroup}")
+        plan = self.bundle.plan(self.ctx, self.id, self.options, self.manager)
+        self._ops = len(plan.ops)
+        self.ctx.log.debug(f"{self.bundle.path}: {self._ops} ops, cgroups: {self.manager.paths}")
         fifos = self.container.make_fifos() if self.options.waits else ()
         try:
             with Child(plan, fifos) as child:
@@ -147,8 +150,10 @@ class Creation:
                     SYNC_READY: self._ready,
                 }
                 if not (self.bundle.rootless_cgroups or self.manager.wants_process):
-                    self._make_cgroups()  # while the child makes its namespaces
-                child.converse(answers, self._take_console, self._meanwhile, self._give_listener, self._move_net_devices)
+                    self._begin()  # while the child makes its namespaces
+                child.converse(
+                    answers, self._take_console, self._meanwhile, self._give_listener, self._move_net_devices, forks=self._forks
+                )
                 if self.options.pidfd_socket:
                     self._send_pidfd(child.pid)
                 if self.options.pid_file:
@@ -180,10 +185,15 @@ class Creation:
         mounts = self.bundle.config.get("mounts") or [{"destination": ""}]
         return error.config_path == f"mounts[{len(mounts) - 1}]" and mounts[-1]["destination"] == INSIDE
 
-    def _meanwhile(self) -> None:
+    def _meanwhile(self, pid: int) -> None:
         """The child is at its mounts for some milliseconds, on another processor as likely as not."""
         self.manager.apply_devices(self.bundle.linux.get("resources"))
         write_new(self.container.fd, CONFIG_COPY, self.bundle.text)
+        self.record.cgroup = self.manager.record()
+        self.record.ops = self._ops
+        self.record.pid, self.record.start = pid, start_time(pid)
+        self.record.stage = CREATED
+        self.container.prepare(self.record)
         if self.meanwhile:
             self.meanwhile()
 
@@ -201,7 +211,7 @@ class Creation:
         """The child enters by itself, except a cgroup2 in which no fork of it is born."""
         self.ctx.log.debug(f"process {pid} is in its namespaces")
         if self.manager.wants_process:
-            self._make_cgroups(pid)
+            self._begin(pid)
         if not self._forks:
             self.manager.join(pid)
         if self.rdt:
@@ -231,9 +241,7 @@ class Creation:
     def _ready(self, pid: int) -> None:
         set_rlimits(pid, self.bundle.config["process"])
         self.manager.settle(self.bundle.linux.get("resources"))
-        self.record.pid, self.record.start = pid, start_time(pid)
-        self.record.stage = CREATED
-        self.container.save(self.record)
+        self.container.commit(self.record)
         self.ctx.log.debug(f"process {pid} is in its root; user, capabilities and seccomp come last")
 
     def _take_console(self, master: int) -> None:

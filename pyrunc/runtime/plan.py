@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pyrunc.kernel import os
 from pyrunc.runtime.bundle import Bundle, Options, select_manager
-from pyrunc.state.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,5 +29,4 @@ def _compiled(ctx: Context, bundle: str, config_path: str | None, *, waits: bool
     options = Options(bundle=bundle, config_path=config_path, waits=waits)
     loaded = Bundle(ctx, options)
     id = os.path.basename(loaded.path) or "container"
-    record = Record(id, loaded.path, oci_version=loaded.config["ociVersion"], annotations=loaded.config.get("annotations"))
-    return loaded.plan(ctx, record, options, select_manager(ctx, loaded, id))
+    return loaded.plan(ctx, id, options, select_manager(ctx, loaded, id))

@@ -92,6 +92,7 @@ class Restoration(Creation):
 
     def _launch(self) -> int:
         write_new(self.container.fd, CONFIG_COPY, self.bundle.text)
+        self.record = self._new_record()
         self.record.external_descriptors = self.descriptors
         if not self.manager.wants_process:
             self._make_cgroups()

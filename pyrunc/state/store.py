@@ -12,12 +12,13 @@ from stat import S_ISFIFO
 
 from pyrunc import errors
 from pyrunc.kernel import os
-from pyrunc.kernel.files import read_bounded, write_atomic
+from pyrunc.kernel.files import read_bounded, write_new
 from pyrunc.state.ids import check_id
 from pyrunc.state.record import Record
 from pyrunc.state.status import EXEC_FIFO
 
 STATE_FILE = "state.json"
+NEXT_FILE = ".state.json"
 EXEC_REPLY = "exec.reply"
 """The way back of EXEC_FIFO: by it a container that was told to start says what became of that."""
 
@@ -123,7 +124,19 @@ class Container:
 
     def save(self, record: Record) -> None:
         """Replace the record, for readers in one step. Raises KernelError."""
-        write_atomic(self.fd, STATE_FILE, record.to_json())
+        self.prepare(record)
+        self.commit(record)
+
+    def prepare(self, record: Record) -> None:
+        """The part of `save` that can be done before its time: the file is written, under another name. Raises KernelError."""
+        write_new(self.fd, NEXT_FILE, record.to_json())
+
+    def commit(self, record: Record) -> None:
+        """Make what was prepared the record. Raises KernelError."""
+        try:
+            os.rename(NEXT_FILE, STATE_FILE, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except OSError as error:
+            raise errors.KernelError.of(f"write {self.path}/{STATE_FILE}", error) from error
         self._record = record
 
     def lock(self) -> None:

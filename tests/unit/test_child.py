@@ -90,21 +90,22 @@ def test_points_are_answered_in_their_order_with_the_pid() -> None:
     answers = {point: answer(point) for point in points}
     with Child(Plan([*map(ops.sync, points), ops.sync(c.SYNC_MAPS), *execute("true")])) as child:
         pid = child.pid
-        child.converse(answers, no_console, lambda: seen.append(("meanwhile", 0)))
+        child.converse(answers, no_console, lambda pid: seen.append(("meanwhile", pid)))
         assert child.pid == pid
         os.waitpid(pid, 0)
-    assert seen == [("CGROUP", pid), ("meanwhile", 0), ("HOOKS", pid), ("READY", pid)]
+    assert seen == [("CGROUP", pid), ("meanwhile", pid), ("HOOKS", pid), ("READY", pid)]
 
 
 @needs_init
 @pytest.mark.needs_root
 def test_after_a_fork_the_second_process_is_the_one() -> None:
     pids: list[int] = []
-    plan = [ops.unshare("linux.namespaces", 0x20000000), ops.fork(), ops.sync(c.SYNC_READY), *execute("true")]
-    with Child(Plan(plan)) as child:
+    points = [ops.sync(c.SYNC_CGROUP), ops.fork(), ops.sync(c.SYNC_READY)]
+    with Child(Plan([ops.unshare("linux.namespaces", 0x20000000), *points, *execute("true")])) as child:
         first = child.pid
-        child.converse({c.SYNC_READY: pids.append}, no_console)
-        assert pids == [child.pid] and child.pid != first
+        child.converse({c.SYNC_READY: pids.append}, no_console, pids.append, forks=True)
+        # What is done meanwhile is told of the second.
+        assert pids == [child.pid, child.pid] and child.pid != first
         with pytest.raises(ChildProcessError):
             os.waitpid(first, os.WNOHANG)
         assert os.waitpid(child.pid, 0)[1] == 0
@@ -183,7 +184,7 @@ def test_what_an_answer_raises_ends_the_child(error: BaseException) -> None:
 
 @needs_init
 def test_what_is_done_meanwhile_ends_the_child_too() -> None:
-    def refuse() -> None:
+    def refuse(pid: int) -> None:
         raise PyruncError("no")
 
     with pytest.raises(PyruncError, match="no"):

@@ -203,6 +203,15 @@ def test_a_write_that_was_cut_off_does_not_hide_the_record(store: Store, box: Co
     other.close()
 
 
+def test_what_is_prepared_is_no_record_yet(store: Store, box: Container) -> None:
+    box.prepare(Record("box", "/next"))
+    assert store.open("box", lock=False).record.bundle == "/b"
+    box.commit(box.record)
+    assert store.open("box", lock=False).record.bundle == "/next"
+    with pytest.raises(KernelError, match="state.json: no such file"):
+        box.commit(box.record)
+
+
 def test_readers_always_find_a_whole_record(store: Store, box: Container) -> None:
     """A writer changes the record's size all the time; no reader may see a part."""
     stop = threading.Event()
