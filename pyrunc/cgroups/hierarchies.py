@@ -75,7 +75,7 @@ def parse(mountinfo: bytes, cgroup: bytes) -> Layout:
         # Between the mount's own options and the dash there may be any number of optional fields.
         kind, _, options = fields[fields.index("-", 6) + 1 :]
         # A v1 mount's options name its controllers among flags such as rw and noprefix.
-        named = [UNIFIED] if kind == "cgroup2" else [name for name in map(_unescape, options.split(",")) if name]
+        named = (UNIFIED,) if kind == "cgroup2" else map(_unescape, filter(None, options.split(",")))
         names = tuple([name for name in named if name in own])
         if names and names not in found:
             found[names] = Hierarchy(_unescape(fields[4]), names, _below(_unescape(fields[3]), own[names[0]]))

@@ -1,6 +1,6 @@
 """Making a container: what `create` and `run` share, from the bundle to a process at its last step.
 
-    load -> check -> record the intent -> cgroups -> plan -> pyrunc-init <-> answers -> record -> pid file
+    load -> check -> plan -> pyrunc-init -> record the intent -> cgroups <-> answers -> record -> pid file
 
 What is acquired is let go in the reverse order when a later step fails; what a SIGKILL leaves, the intent in state.json
 lets `delete --force` find.
