@@ -148,12 +148,12 @@ class Lean(ast.NodeTransformer):
 def beside(version: str, making: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """Command -> what it loads beside its own two modules, on every host with cgroups of this version or on most.
 
-    `making` is what only this version's limits need. The loader guesses the version: what it has not foreseen is
-    loaded when it is imported. So are the device rules on purpose, while the container is at its mounts."""
+    `making` is what only this version's limits and devices need. The loader guesses the version: what it has not foreseen is
+    loaded when it is imported."""
     freezer = ("cgroups.freezer",)
     reopened = (*freezer, "cgroups.manager", f"cgroups.{version}")
     deleting = (*reopened, "runtime.kill")
-    making = tuple(f"cgroups.{name}" for name in ("hierarchies", version, *making, "view"))
+    making = tuple(f"cgroups.{name}" for name in ("devices", "hierarchies", version, *making, "view"))
     making += ("kernel.host", "config._accept")
     return {
         "create": making, "run": (*making, "launch.foreground"),
@@ -161,7 +161,7 @@ def beside(version: str, making: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     }  # fmt: skip
 
 
-VERSIONS = (beside("v1", ("limits_v1",)), beside("v2", ("limits_v2", "delegation")))
+VERSIONS = (beside("v1", ("limits_v1",)), beside("v2", ("limits_v2", "bpf", "delegation")))
 
 
 TRACE = """

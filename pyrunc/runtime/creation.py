@@ -114,8 +114,8 @@ class Creation:
         self._make_cgroups(pid)
 
     def _make_cgroups(self, pid: int | None = None) -> None:
-        """The record first: it tells `delete --force` what there may be. The limits are in force before the process joins, but
-        for the device rules: until `_meanwhile` it only makes what the config names."""
+        """The record first: it tells `delete --force` what there may be. The limits are in force before the process joins, also
+        the device rules: v1 can only be told them after "nothing", and until then no device could be made."""
         rdt = self.bundle.linux.get("intelRdt")
         if rdt is not None:
             from pyrunc.cgroups.resctrl import select
@@ -124,7 +124,7 @@ class Creation:
             self.record.rdt = self.rdt.record()
         self.container.save(self.record)
         self.manager.create(pid)
-        self.manager.apply(self.bundle.linux.get("resources"), devices=False)
+        self.manager.apply(self.bundle.linux.get("resources"))
         if self.rdt and rdt is not None:
             self.rdt.create(rdt)
 
@@ -187,7 +187,6 @@ class Creation:
 
     def _meanwhile(self, pid: int) -> None:
         """The child is at its mounts for some milliseconds, on another processor as likely as not."""
-        self.manager.apply_devices(self.bundle.linux.get("resources"))
         write_new(self.container.fd, CONFIG_COPY, self.bundle.text)
         self.record.cgroup = self.manager.record()
         self.record.ops = self._ops

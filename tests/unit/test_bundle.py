@@ -29,11 +29,11 @@ for name in ("v1", "v2"):
 """
 
 ALWAYS = {
-    "create": "files hierarchies manager settings view", "exec": "files freezer manager",
+    "create": "devices files hierarchies manager settings view", "exec": "files freezer manager",
     "state": "files freezer",
 }  # fmt: skip
 OF_VERSION = {
-    "create": {"v1": "v1 limits_v1", "v2": "v2 limits_v1 limits_v2 delegation"},
+    "create": {"v1": "v1 limits_v1", "v2": "v2 limits_v1 limits_v2 bpf delegation"},
     "exec": {"v1": "v1", "v2": "v2"}, "state": {"v1": "", "v2": ""},
 }  # fmt: skip
 
