@@ -100,7 +100,7 @@ int main(int argc, char **argv) {
     int plan = must("seal the plan", pyrunc_sealed_data("plan", h, h->size));
     int init = must(argv[1], pyrunc_sealed_program("pyrunc-init", argv[1]));
     int page = sys("step page", memfd_create("step", MFD_CLOEXEC));
-    sys("step page", ftruncate(page, 4096));
+    sys("step page", ftruncate(page, PLAN_STEP_SIZE));
     must("channel", pyrunc_channel(channel));
     const int fds[] = {plan, channel[1], page};
     int pid = must("start pyrunc-init", pyrunc_spawn(init, fds, 3, 3));

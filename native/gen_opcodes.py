@@ -17,7 +17,7 @@ GROUPS = {  # list macro -> (prefix in Python, name of the table number -> name,
     "PLAN_MODES": ("MODE", "MODE_NAMES"),
 }
 LAYOUT = ("MAGIC", "VERSION", "MAX_SIZE", "MAX_OPS", "STRINGS", "VALUES", "PASSED", "DETAIL", "NSLOTS", "MODE_SLOT",
-          "MESSAGE_HEAD", "STEP_LISTENER", "STEP_TAKEN")  # fmt: skip
+          "MESSAGE_HEAD", "STEP_LISTENER", "STEP_TAKEN", "STEP_FLAGS", "STEP_SIZE", "FILTER_MAX")  # fmt: skip
 
 
 def generate() -> str:

@@ -20,6 +20,7 @@
 #define PLAN_MAX_OPS 8192
 #define PLAN_STRINGS 5
 #define PLAN_VALUES 6
+#define PLAN_FILTER_MAX 32768 /* bytes; BPF_MAXINSNS instructions */
 #define PLAN_PASSED 12 /* fds beyond plan, socket and step page */
 #define PLAN_DETAIL 3072
 
@@ -257,17 +258,25 @@ struct plan_message {
 };
 #define PLAN_MESSAGE_HEAD 16
 
-/* Shared with the runtime, so that a child killed without a word still tells how far it came; and the last that is left to
- * talk by where a seccomp filter may answer for any system call: see native/init/identity.c, SECCOMP. */
+/* Shared with the runtime, so that a child killed without a word still tells how far it came; the last that is left to talk
+ * by where a seccomp filter may answer for any system call; and the way of a filter that is got while the child is at its
+ * mounts, complete before SYNC READY is answered: see native/init/identity.c, SECCOMP. */
 struct plan_step {
     volatile uint32_t op;
     volatile uint32_t listener; /* number of the filter's listener + 1, 0: not yet */
     volatile uint32_t taken;    /* the runtime has it */
+    volatile uint32_t flags;    /* SECCOMP_FILTER_FLAG_* */
+    volatile uint32_t size;     /* bytes of the filter, 0: none was given */
+    uint8_t filter[PLAN_FILTER_MAX];
 };
 #define PLAN_STEP_LISTENER 4
 #define PLAN_STEP_TAKEN 8
+#define PLAN_STEP_FLAGS 12
+#define PLAN_STEP_SIZE 36864 /* whole pages of the mapping */
 
 _Static_assert(offsetof(struct plan_step, listener) == PLAN_STEP_LISTENER, "as Python reads it");
 _Static_assert(offsetof(struct plan_step, taken) == PLAN_STEP_TAKEN, "as Python writes it");
+_Static_assert(offsetof(struct plan_step, flags) == PLAN_STEP_FLAGS, "as Python writes it, the size and the filter behind it");
+_Static_assert(sizeof(struct plan_step) <= PLAN_STEP_SIZE, "room for the longest filter");
 
 #endif

@@ -39,19 +39,22 @@ static void give_listener(long fd) {
     sys(__NR_close, fd);
 }
 
-/* s: the filter's instructions; v: SECCOMP_FILTER_FLAG_*, become dumpable for the moment, as the unprivileged runtime may
- * take an fd of such a process only (pidfd_getfd(2)) */
+/* s: the filter's instructions, or nothing: they and their flags are in the step page; v: SECCOMP_FILTER_FLAG_*, become
+ * dumpable for the moment, as the unprivileged runtime may take an fd of such a process only (pidfd_getfd(2)) */
 EXECUTOR(SECCOMP) {
-    uint32_t size = op_length(op, 0), count = size / sizeof(struct sock_filter);
-    struct sock_fprog program = {.len = (unsigned short)count, .filter = (struct sock_filter *)op_text(op, 0)};
+    const char *filter = op_text(op, 0);
+    uint32_t size = filter ? op_length(op, 0) : init.step->size, count = size / sizeof(struct sock_filter);
+    uint64_t flags = filter ? op->v[0] : init.step->flags;
+    struct sock_fprog program = {
+        .len = (unsigned short)count, .filter = (struct sock_filter *)(filter ? filter : (const char *)init.step->filter)};
     if (size % sizeof(struct sock_filter) || count > BPF_MAXINSNS) /* the kernel's count is of 16 bits */
         return fail(AT_LOADSECCOMP, EINVAL, NULL);
-    bool listener = op->v[0] & SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    bool listener = flags & SECCOMP_FILTER_FLAG_NEW_LISTENER;
     if (listener && channel_say(MSG_LISTENER, 0) < 0)
         return -1;
     if (listener && op->v[1])
         sys(__NR_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
-    long r = sys(__NR_seccomp, SECCOMP_SET_MODE_FILTER, op->v[0], &program);
+    long r = sys(__NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
     if (r >= 0 && listener)
         give_listener(r);
     if (listener && op->v[1])

@@ -35,7 +35,7 @@ static const uint8_t required[COUNT(executors)] = {
     [OP_OPEN_ROOT] = 1,  [OP_MOUNT] = 2,        [OP_MOUNT_DATA] = 2,  [OP_BIND] = 2,          [OP_DEVICE] = 1,
     [OP_SYMLINK] = 2,    [OP_BIND_DEVICE] = 2,  [OP_HOOK] = 5,        [OP_HIDE] = 1,          [OP_MAKE_CWD] = 1,
     [OP_MASK_PATH] = 1,  [OP_READONLY_PATH] = 1, [OP_HOSTNAME] = 1,   [OP_READONLY_MOUNT] = 1, [OP_DOMAINNAME] = 1,
-    [OP_SYSCTL] = 2,     [OP_SECCOMP] = 1,      [OP_CHDIR] = 1,       [OP_LOOKUP] = 1,        [OP_EXEC] = 2,
+    [OP_SYSCTL] = 2,     [OP_CHDIR] = 1,       [OP_LOOKUP] = 1,        [OP_EXEC] = 2,
     [OP_OPEN_CGROUP] = 1, [OP_MAKE_USERNS] = 2, [OP_OPEN_TREE] = 1,   [OP_NEW_TREE] = 1,      [OP_GO_TO_ROOT] = 1,
     [OP_REMOUNT] = 1,    [OP_VERIFY_MAPS] = 2,  [OP_LABEL] = 2,       [OP_FILE_LABEL] = 2,
 };
@@ -185,7 +185,7 @@ static void take_fds(int base) {
             refuse();
         init.slot[h->passed[i]] = base + 3 + i;
     }
-    long page = sys(__NR_mmap, 0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, base + 2, 0);
+    long page = sys(__NR_mmap, 0, PLAN_STEP_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, base + 2, 0);
     if ((unsigned long)page > -4096ul)
         refuse();
     init.step = (struct plan_step *)page;

@@ -26,6 +26,7 @@ and collected when anything goes wrong.
 
 from __future__ import annotations
 
+from _struct import Struct
 from errno import ENOMEM, EPIPE
 from sys import byteorder
 
@@ -40,10 +41,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pyrunc.plan.encode import Plan
+    from pyrunc.plan.seccomp import Filter
 
 PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "pyrunc-init")
 MESSAGE_SIZE = c.PLAN_MESSAGE_HEAD + c.PLAN_DETAIL
 SIGKILL = 9
+_FILTER = Struct("=II")  # flags and size, before a filter in the step page
 LOOK_MS = 1
 """Between two looks at the step page, while a filter is being loaded."""
 REFUSED = 125
@@ -69,7 +72,7 @@ class Child:
             fds.append(theirs)
             fds.append(sys.sealed_data("plan", encode(plan, os.getpid())))
             self._step = os.memfd_create("step", os.MFD_CLOEXEC)
-            os.ftruncate(self._step, 4096)
+            os.ftruncate(self._step, c.PLAN_STEP_SIZE)
             fds.append(sys.sealed_program("pyrunc-init", PROGRAM))
             self.pid = self._first = sys.spawn(fds[2], [fds[1], fds[0], self._step, *passed], 3 + plan.preserve)
         except BaseException as error:
@@ -145,6 +148,11 @@ class Child:
                 self._listener(on_listener)
             else:
                 raise self._failure(message)
+
+    def give_filter(self, filter: Filter) -> None:
+        """The filter that the plan leaves open, before SYNC READY is answered."""
+        bpf = filter.bpf or b""
+        os.pwrite(self._step, _FILTER.pack(filter.flags, len(bpf)) + bpf, c.PLAN_STEP_FLAGS)
 
     def _receive(self) -> tuple[Message | None, int | None]:
         """The next message and the fd that came with it; None at the end."""

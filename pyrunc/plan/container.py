@@ -18,7 +18,7 @@ from pyrunc.plan.held import Held, map_lines
 from pyrunc.plan.mounts import compile_mounts
 from pyrunc.plan.opcodes import OP_LOOKUP, SLOT_GO, SLOT_REPLY, SYNC_HOOKS, SYNC_MAPS, SYNC_READY
 from pyrunc.plan.process import identity, key_label, labels, scheduled, terminal
-from pyrunc.plan.seccomp import NEW_LISTENER, Filter, notifies
+from pyrunc.plan.seccomp import later
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -296,7 +296,6 @@ def tail(config: dict[str, Any]) -> list[Op]:
     """The ops that come after WAIT, for naming the one that failed when `start` had been called; not for execution."""
     process = config["process"]
     hooks = _hooks(config, "startContainer", ("", ""), ())
-    profile = (config.get("linux") or {}).get("seccomp")
-    seccomp = Filter(b"", NEW_LISTENER if notifies(profile) else 0) if profile else None
+    seccomp = later((config.get("linux") or {}).get("seccomp"))
     plan = identity(process, seccomp=seccomp, setgroups=True, last=hooks)
     return plan[[op.code for op in plan].index(OP_LOOKUP) + 1 :]

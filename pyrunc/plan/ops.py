@@ -310,8 +310,9 @@ def no_new_privs(at: str) -> Op:
     return Op(c.OP_NO_NEW_PRIVS, at)
 
 
-def seccomp(at: str, bpf: bytes, flags: int, *, dumpable: bool = False) -> Op:
-    """`dumpable`: for the moment in which an unprivileged runtime takes the listener."""
+def seccomp(at: str, bpf: bytes | None, flags: int, *, dumpable: bool = False) -> Op:
+    """None is for a filter that the runtime gives while the plan is carried out. `dumpable`: for the moment in which an
+    unprivileged runtime takes the listener."""
     return Op(c.OP_SECCOMP, at, (bpf,), (flags, dumpable))
 
 

@@ -21,13 +21,13 @@ ABOUT_LISTENER = ("listenerPath", "listenerMetadata")
 
 
 class Filter:
-    """``bpf`` is an array of struct sock_filter, ``flags`` the SECCOMP_FILTER_FLAG_* to load it with. ``notifies``: loading
-    it gives a listener, for the agent at ``listenerPath``. ``unknown`` are system calls that were left out, as this host's
-    libseccomp does not know them; of a filter from the cache there are none to tell."""
+    """``bpf`` is an array of struct sock_filter, ``flags`` the SECCOMP_FILTER_FLAG_* to load it with; for ``bpf`` of None see
+    `later`. ``notifies``: loading it gives a listener, for the agent at ``listenerPath``. ``unknown`` are system calls that were
+    left out, as this host's libseccomp does not know them; of a filter from the cache there are none to tell."""
 
     __slots__ = ("bpf", "flags", "unknown")
 
-    def __init__(self, bpf: bytes, flags: int, unknown: Sequence[str] = ()) -> None:
+    def __init__(self, bpf: bytes | None, flags: int, unknown: Sequence[str] = ()) -> None:
         self.bpf = bpf
         self.flags = flags
         self.unknown = unknown
@@ -59,6 +59,11 @@ def compile_seccomp(profile: dict[str, Any], *, cache_dir: str | None) -> Filter
     if cache_dir is not None:
         seccomp_cache.store(cache_dir, key, bpf, flags, library)
     return Filter(bpf, flags, parsed.unknown)
+
+
+def later(profile: dict[str, Any] | None) -> Filter | None:
+    """What a plan must know of the filter of this profile before there is one."""
+    return Filter(None, NEW_LISTENER if notifies(profile) else 0) if profile else None
 
 
 def notifies(profile: dict[str, Any] | None) -> bool:

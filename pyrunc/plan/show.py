@@ -263,7 +263,11 @@ DESCRIPTIONS: dict[int, Callable[[Op], str]] = {
     c.OP_DOMAINNAME: lambda op: f"set domainname {op.text(0)}",
     c.OP_SYSCTL: lambda op: f"set sysctl {op.text(0)} to {op.text(1)}",
     c.OP_NO_NEW_PRIVS: lambda op: "set no_new_privs",
-    c.OP_SECCOMP: lambda op: f"load seccomp filter of {len(op.strings[0] or b'') // 8} instructions, flags {op.value(0):#x}"
+    c.OP_SECCOMP: lambda op: (
+        f"load seccomp filter of {len(op.strings[0]) // 8} instructions, flags {op.value(0):#x}"
+        if op.strings[0] is not None
+        else "load the seccomp filter that the runtime gives"
+    )
     + (", whose listener the runtime takes" if op.value(0) & NEW_LISTENER else ""),
     c.OP_BOUNDING: lambda op: f"drop bounding capabilities other than {_caps(op.value(0))}",
     c.OP_CHDIR: lambda op: f"change directory to {op.text(0)}" + (" as the user, if not done" if op.value(0) else ""),

@@ -11,7 +11,7 @@ from pyrunc.kernel import os
 from pyrunc.plan.container import Namespaces, compile_container
 from pyrunc.plan.facts import Host, Request
 from pyrunc.runtime.hoststate import split_state
-from pyrunc.runtime.process import inherited_fds, seccomp_filter, with_listen_fds
+from pyrunc.runtime.process import inherited_fds, with_listen_fds
 from pyrunc.state.record import NAMESPACES, Record
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyrunc.cgroups.view import Leg
     from pyrunc.log import Context
     from pyrunc.plan.encode import Plan
+    from pyrunc.plan.seccomp import Filter
 
 
 class Options:
@@ -133,8 +134,8 @@ class Bundle:
             self._layout = cgroups.layout()
         return self._layout
 
-    def plan(self, ctx: Context, id: str, options: Options, manager: Manager) -> Plan:
-        """Compile; the seccomp filter comes from the cache below --root where it is there."""
+    def plan(self, id: str, options: Options, manager: Manager, seccomp: Filter | None) -> Plan:
+        """Compile, with the filter or what stands for it (`seccomp.later`)."""
         view: Sequence[Leg] = ()
         if any(mount.get("type") == "cgroup" for mount in self.config.get("mounts") or ()):
             view = manager.mount_view(self.layout(), private=self.namespaces.private("cgroup"))
@@ -146,7 +147,7 @@ class Bundle:
             pivot=options.pivot,
             new_keyring=options.new_keyring,
             preserve=inherited_fds() + options.preserve_fds,
-            seccomp=seccomp_filter(ctx, self.linux),
+            seccomp=seccomp,
             state=lambda status: split_state(self.about(id), status),
             environment=_environment(self.config),
             cgroup_entry=manager.entry(),

@@ -15,9 +15,19 @@ from pyrunc.kernel.files import write_new
 from pyrunc.kernel.proc import start_time
 from pyrunc.launch.child import Child, perhaps_killed
 from pyrunc.plan.opcodes import SYNC_CGROUP, SYNC_HOOKS, SYNC_MAPS, SYNC_READY
+from pyrunc.plan.seccomp import later
 from pyrunc.runtime.bundle import Bundle, Options, select_manager
 from pyrunc.runtime.hoststate import hook_state
-from pyrunc.runtime.process import CONFIG_COPY, give_listener, hand_over, mark, send_console, set_rlimits, write_pid
+from pyrunc.runtime.process import (
+    CONFIG_COPY,
+    give_listener,
+    hand_over,
+    mark,
+    seccomp_filter,
+    send_console,
+    set_rlimits,
+    write_pid,
+)
 from pyrunc.state.record import Record
 from pyrunc.state.status import CREATED
 from pyrunc.state.store import Store
@@ -51,6 +61,7 @@ class Creation:
         self.manager: Manager
         self.record: Record
         self.container: Container
+        self._child: Child
         self._hooks_begun = False
         self._mounts: dict[str, Any] = {}
         self._ops = 0
@@ -104,7 +115,6 @@ class Creation:
             external_descriptors=[_link(fd) for fd in range(3)],
             keyring=self.options.new_keyring,
             mounts=self._mounts,
-            accepted=mark(bundle.text) if bundle.normal else "",
             creator_pid=own,
             creator_start=start_time(own),
         )
@@ -137,12 +147,13 @@ class Creation:
     def _launch(self) -> int:
         if os.getenv("NOTIFY_SOCKET"):
             self._announce()
-        plan = self.bundle.plan(self.ctx, self.id, self.options, self.manager)
+        plan = self.bundle.plan(self.id, self.options, self.manager, later(self.bundle.linux.get("seccomp")))
         self._ops = len(plan.ops)
         self.ctx.log.debug(f"{self.bundle.path}: {self._ops} ops, cgroups: {self.manager.paths}")
         fifos = self.container.make_fifos() if self.options.waits else ()
         try:
             with Child(plan, fifos) as child:
+                self._child = child
                 answers: dict[int, Callable[[int], None]] = {
                     SYNC_MAPS: self._map,
                     SYNC_CGROUP: self._join,
@@ -187,7 +198,9 @@ class Creation:
 
     def _meanwhile(self, pid: int) -> None:
         """The child is at its mounts for some milliseconds, on another processor as likely as not."""
-        write_new(self.container.fd, CONFIG_COPY, self.bundle.text)
+        if filter := seccomp_filter(self.ctx, self.bundle.linux):
+            self._child.give_filter(filter)
+        self._keep_config()
         self.record.cgroup = self.manager.record()
         self.record.ops = self._ops
         self.record.pid, self.record.start = pid, start_time(pid)
@@ -195,6 +208,12 @@ class Creation:
         self.container.prepare(self.record)
         if self.meanwhile:
             self.meanwhile()
+
+    def _keep_config(self) -> None:
+        """As it is now; and whether who reads it need not judge it again."""
+        write_new(self.container.fd, CONFIG_COPY, self.bundle.text)
+        if self.bundle.normal:
+            self.record.accepted = mark(self.bundle.text)
 
     def _explain(self, error: PyruncError) -> PyruncError:
         """A child that was killed was so by the OOM killer, if that killed anything here."""

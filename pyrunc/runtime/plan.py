@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyrunc.kernel import os
 from pyrunc.runtime.bundle import Bundle, Options, select_manager
+from pyrunc.runtime.process import seccomp_filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,4 +30,4 @@ def _compiled(ctx: Context, bundle: str, config_path: str | None, *, waits: bool
     options = Options(bundle=bundle, config_path=config_path, waits=waits)
     loaded = Bundle(ctx, options)
     id = os.path.basename(loaded.path) or "container"
-    return loaded.plan(ctx, id, options, select_manager(ctx, loaded, id))
+    return loaded.plan(id, options, select_manager(ctx, loaded, id), seccomp_filter(ctx, loaded.linux))

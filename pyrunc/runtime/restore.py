@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrunc.cgroups import layout
 from pyrunc.errors import ConfigError, KernelError, PyruncError
 from pyrunc.kernel import json, os
-from pyrunc.kernel.files import read_bounded, write_new
+from pyrunc.kernel.files import read_bounded
 from pyrunc.kernel.proc import open_pidfd, send_signal, start_time
 from pyrunc.launch import criu_messages as m
 from pyrunc.launch.child import Child
@@ -25,7 +25,7 @@ from pyrunc.runtime.images import (
     external_mounts,
 )
 from pyrunc.runtime.kill import SIGKILL
-from pyrunc.runtime.process import CONFIG_COPY, check_console, write_pid
+from pyrunc.runtime.process import check_console, write_pid
 from pyrunc.state.status import CREATED
 
 TYPE_CHECKING = False
@@ -91,8 +91,8 @@ class Restoration(Creation):
         return found
 
     def _launch(self) -> int:
-        write_new(self.container.fd, CONFIG_COPY, self.bundle.text)
         self.record = self._new_record()
+        self._keep_config()
         self.record.external_descriptors = self.descriptors
         if not self.manager.wants_process:
             self._make_cgroups()

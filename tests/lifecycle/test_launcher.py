@@ -113,7 +113,9 @@ def test_an_interrupted_command_undoes_what_it_did(
 ) -> None:
     """The first phase has no handler of its own for SIGINT."""
     place = bundle("true")
-    place.config["hooks"] = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "100"]}]}
+    # Its name is that of sleep when it has read all, and create is past the moment of its start.
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "cat >/dev/null; exec sleep 100"]}
+    place.config["hooks"] = {"createRuntime": [hook]}
     command = [pyrunc, "--root", runtime_root, "create", "--bundle", str(place.write()), container_id]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     sleeps = f"/proc/{process.pid}/task/{process.pid}/children"

@@ -199,8 +199,8 @@ class Init:
         self.channel.settimeout(SECONDS)
         self.output = [os.memfd_create("out"), os.memfd_create("err")]
         page = os.memfd_create("step")
-        os.ftruncate(page, 4096)
-        self.page = mmap.mmap(page, 4096)
+        os.ftruncate(page, c.PLAN_STEP_SIZE)
+        self.page = mmap.mmap(page, c.PLAN_STEP_SIZE)
         null = os.open("/dev/null", os.O_RDWR)
         text = seal("plan", plan) if plan_fd is None else plan_fd
         targets = {0: null, 1: self.output[0], 2: self.output[1], **(stdio or {})}

@@ -129,6 +129,28 @@ def test_seccomp(go: Go) -> None:
     go(ops).bad(ops, "HOSTNAME", "SETHOSTNAME", errno.EMLINK)
 
 
+def test_a_filter_that_the_runtime_gives_meanwhile(init: int) -> None:
+    """In the step page, with its flags, before SYNC READY is answered."""
+    program = errno_filter(SETHOSTNAME, errno.EMLINK)
+    ops = [op("UNSHARE", v=[NEWUTS]), op("SYNC", v=[c.SYNC_READY]), op("SECCOMP", v=[0]), op("HOSTNAME", "name")]
+    with Init(init, encode(ops, parent=os.getpid())) as child:
+        ready = child.until(c.MSG_SYNC)
+        child.page[c.PLAN_STEP_FLAGS : c.PLAN_STEP_FLAGS + 8 + len(program)] = struct.pack("=II", 0, len(program)) + program
+        child.answer(ready)
+        assert child.until(c.MSG_ERROR).error == errno.EMLINK
+
+
+@pytest.mark.parametrize("size", [0, 7, c.PLAN_FILTER_MAX + 8, 0xFFFFFFF8])
+def test_a_filter_that_was_not_given(init: int, size: int) -> None:
+    """None, or of a size that it cannot have: nothing runs without the filter that its plan has."""
+    with Init(init, encode([op("SYNC", v=[c.SYNC_READY]), op("SECCOMP", v=[0]), op("WAIT")], parent=os.getpid())) as child:
+        ready = child.until(c.MSG_SYNC)
+        child.page[c.PLAN_STEP_FLAGS : c.PLAN_STEP_FLAGS + 8] = struct.pack("=II", 0, size)
+        child.answer(ready)
+        said = child.until(c.MSG_ERROR)
+        assert (said.value, said.error) == (c.AT_LOADSECCOMP, errno.EINVAL)
+
+
 def notify_filter(number: int) -> bytes:
     """The same as errno_filter(), for SECCOMP_RET_USER_NOTIF."""
     refused, notified = (struct.pack("=HBBI", 0x06, 0, 0, action) for action in (0x50000, 0x7FC00000))
