@@ -150,7 +150,8 @@ class Notifier:
 def _connect(socket: _socket.socket, name: str) -> None:
     """``@`` stands for an abstract name's NUL, systemd.exec(5). A long path is reached through its directory."""
     if name.startswith("@"):
-        socket.connect("\0" + name[1:])
+        # In bytes: the first phase of the launcher's interpreter (native/launcher) encodes no text that has a NUL.
+        socket.connect(b"\0" + os.fsencode(name[1:]))
         return
     if len(os.fsencode(name)) <= SUN_PATH:
         socket.connect(os.fsencode(name))
