@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from pyrunc import cgroups
 from pyrunc.config.default import default_spec
 from tests.lifecycle.agent import Agent
 from tests.lifecycle.box import BASE, Box, mountinfo
@@ -464,6 +465,18 @@ def test_a_cgroup2_of_nobodys_is_not_to_be_seen(user: User) -> None:
     assert done.stdout.splitlines() == ["0", " Read-only file system"], done
 
 
+@pytest.fixture
+def same_controllers() -> Iterator[None]:
+    """The root of cgroup2 is one for all of its mounts: what a test has its children given is taken back."""
+    mount = next((hierarchy.mount for hierarchy in cgroups.layout().hierarchies if hierarchy.unified), None)
+    control = Path(mount, "cgroup.subtree_control") if mount else None
+    before = control.read_text().split() if control else []
+    yield
+    for name in set(control.read_text().split()) - set(before) if control else ():
+        control.write_text(f"-{name}")
+
+
+@pytest.mark.usefixtures("same_controllers")
 def test_a_cgroup2_without_a_namespace_of_it_is_the_containers_own(box: Box) -> None:
     box.map_ids()
     box.share("cgroup")
