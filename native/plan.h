@@ -276,7 +276,8 @@ struct plan_step {
 
 _Static_assert(offsetof(struct plan_step, listener) == PLAN_STEP_LISTENER, "as Python reads it");
 _Static_assert(offsetof(struct plan_step, taken) == PLAN_STEP_TAKEN, "as Python writes it");
-_Static_assert(offsetof(struct plan_step, flags) == PLAN_STEP_FLAGS, "as Python writes it, the size and the filter behind it");
+_Static_assert(offsetof(struct plan_step, flags) == PLAN_STEP_FLAGS, "as Python writes it, and behind it");
+_Static_assert(offsetof(struct plan_step, filter) == PLAN_STEP_FLAGS + 8, "flags, size, filter");
 _Static_assert(sizeof(struct plan_step) <= PLAN_STEP_SIZE, "room for the longest filter");
 
 #endif

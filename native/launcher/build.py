@@ -48,14 +48,14 @@ def program(compiler: list[str], warnings: list[str], places: list[str], sites: 
     if sys.implementation.name != "cpython" or sys.version_info[:2] not in KNOWN:
         raise NotKnown(f"not tried with {sys.implementation.name} {sys.version_info.major}.{sys.version_info.minor}")
     with tempfile.TemporaryDirectory() as place:
-        # Both phases in an empty place: the import of what is not there ends the second.
-        tried = Path(place, "bin/pyrunc")
-        tried.parent.mkdir()
-        link(tried, compiler, warnings, places, sites)
-        said = subprocess.run([tried, "version"], capture_output=True, text=True).stderr
+        output = Path(place, "pyrunc")
+        # Both phases, where no pyrunc can be found, not even an installed one: a failed import ends the second.
+        link(output, compiler, warnings, [], [])
+        said = subprocess.run([output, "version"], capture_output=True, text=True).stderr
         if "No module named 'pyrunc'" not in said:
             raise NotKnown(f"it does not work: {said}")
-        return tried.read_bytes()
+        link(output, compiler, warnings, places, sites)
+        return output.read_bytes()
 
 
 def link(output: Path, compiler: list[str], warnings: list[str], places: list[str], sites: list[str]) -> None:

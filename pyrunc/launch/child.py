@@ -26,7 +26,6 @@ and collected when anything goes wrong.
 
 from __future__ import annotations
 
-from _struct import Struct
 from errno import ENOMEM, EPIPE
 from sys import byteorder
 
@@ -34,7 +33,7 @@ from pyrunc import errors
 from pyrunc.errors import PyruncError
 from pyrunc.kernel import os, sys
 from pyrunc.plan import opcodes as c
-from pyrunc.plan.encode import Message, encode
+from pyrunc.plan.encode import Message, encode, encode_filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "pyrunc-init")
 MESSAGE_SIZE = c.PLAN_MESSAGE_HEAD + c.PLAN_DETAIL
 SIGKILL = 9
-_FILTER = Struct("=II")  # flags and size, before a filter in the step page
 LOOK_MS = 1
 """Between two looks at the step page, while a filter is being loaded."""
 REFUSED = 125
@@ -151,8 +149,7 @@ class Child:
 
     def give_filter(self, filter: Filter) -> None:
         """The filter that the plan leaves open, before SYNC READY is answered."""
-        bpf = filter.bpf or b""
-        os.pwrite(self._step, _FILTER.pack(filter.flags, len(bpf)) + bpf, c.PLAN_STEP_FLAGS)
+        os.pwrite(self._step, encode_filter(filter), c.PLAN_STEP_FLAGS)
 
     def _receive(self) -> tuple[Message | None, int | None]:
         """The next message and the fd that came with it; None at the end."""

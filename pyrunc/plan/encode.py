@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyrunc.plan.ops import Op
+    from pyrunc.plan.seccomp import Filter
 
 _HEADER = Struct("=IHHIIIiHH12s")
 _OP = Struct("=HH5I6Q")
 _LENGTH = Struct("=I")
+_FILTER = Struct("=II")
 _TWO_64 = 1 << 64
 _NO_STRINGS = [(0,) * (c.PLAN_STRINGS - given) for given in range(c.PLAN_STRINGS + 1)]
 _NO_VALUES = [(0,) * (c.PLAN_VALUES - given) for given in range(c.PLAN_VALUES + 1)]
@@ -73,6 +75,12 @@ def encode(plan: Plan, parent: int) -> bytearray:
         len(plan.passed), 0, bytes(plan.passed),
     )  # fmt: skip
     return bytearray(b"").join(records + texts)
+
+
+def encode_filter(filter: Filter) -> bytes:
+    """A seccomp filter for the step page, at PLAN_STEP_FLAGS."""
+    bpf = filter.bpf or b""
+    return _FILTER.pack(filter.flags, len(bpf)) + bpf
 
 
 class Message:

@@ -61,10 +61,8 @@ class Creation:
         self.manager: Manager
         self.record: Record
         self.container: Container
-        self._child: Child
         self._hooks_begun = False
         self._mounts: dict[str, Any] = {}
-        self._ops = 0
         self._forks = self.bundle.namespaces.private("pid") or self.bundle.namespaces.private("time")
 
     def make(self) -> int:
@@ -148,12 +146,10 @@ class Creation:
         if os.getenv("NOTIFY_SOCKET"):
             self._announce()
         plan = self.bundle.plan(self.id, self.options, self.manager, later(self.bundle.linux.get("seccomp")))
-        self._ops = len(plan.ops)
-        self.ctx.log.debug(f"{self.bundle.path}: {self._ops} ops, cgroups: {self.manager.paths}")
+        self.ctx.log.debug(f"{self.bundle.path}: {len(plan.ops)} ops, cgroups: {self.manager.paths}")
         fifos = self.container.make_fifos() if self.options.waits else ()
         try:
             with Child(plan, fifos) as child:
-                self._child = child
                 answers: dict[int, Callable[[int], None]] = {
                     SYNC_MAPS: self._map,
                     SYNC_CGROUP: self._join,
@@ -163,8 +159,9 @@ class Creation:
                 if not (self.bundle.rootless_cgroups or self.manager.wants_process):
                     self._begin()  # while the child makes its namespaces
                 child.converse(
-                    answers, self._take_console, self._meanwhile, self._give_listener, self._move_net_devices, forks=self._forks
-                )
+                    answers, self._take_console, lambda pid: self._meanwhile(child, pid), self._give_listener,
+                    self._move_net_devices, forks=self._forks,
+                )  # fmt: skip
                 if self.options.pidfd_socket:
                     self._send_pidfd(child.pid)
                 if self.options.pid_file:
@@ -196,13 +193,13 @@ class Creation:
         mounts = self.bundle.config.get("mounts") or [{"destination": ""}]
         return error.config_path == f"mounts[{len(mounts) - 1}]" and mounts[-1]["destination"] == INSIDE
 
-    def _meanwhile(self, pid: int) -> None:
+    def _meanwhile(self, child: Child, pid: int) -> None:
         """The child is at its mounts for some milliseconds, on another processor as likely as not."""
         if filter := seccomp_filter(self.ctx, self.bundle.linux):
-            self._child.give_filter(filter)
+            child.give_filter(filter)
         self._keep_config()
         self.record.cgroup = self.manager.record()
-        self.record.ops = self._ops
+        self.record.ops = len(child.plan.ops)
         self.record.pid, self.record.start = pid, start_time(pid)
         self.record.stage = CREATED
         self.container.prepare(self.record)

@@ -201,6 +201,13 @@ def test_launcher_loads_nothing_of_its_own(launcher: bytes, tmp_path: Path) -> N
     assert not set(succeed(program).split()) & {"os", "site", "re", "runpy", "enum"}
 
 
+@pytest.mark.skipif(sys.version_info[:2] not in build.KNOWN, reason="this Python's launcher is the script")
+def test_the_trial_of_a_launcher_does_not_find_an_installed_pyrunc(tmp_path: Path) -> None:
+    """Who installs once more, for the whole system, gets the program again."""
+    fake_install(tmp_path, "site", b"")
+    assert build.program(["gcc"], [], ["/nowhere"], [str(tmp_path / "site")]).startswith(b"\x7fELF")
+
+
 @pytest.mark.parametrize("interpreter", ["/opt/my python/bin/python3", "/opt/" + "x" * 250 + "/python3"])
 def test_an_interpreter_that_no_first_line_can_name(monkeypatch: pytest.MonkeyPatch, interpreter: str) -> None:
     monkeypatch.setattr(sys, "_base_executable", interpreter)
