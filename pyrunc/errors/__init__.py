@@ -31,53 +31,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.errors.tree import (
         CgroupError as CgroupError,
-    )
-    from pyrunc.errors.tree import (
         ConfigError as ConfigError,
-    )
-    from pyrunc.errors.tree import (
         ContainerBusy as ContainerBusy,
-    )
-    from pyrunc.errors.tree import (
         ContainerExists as ContainerExists,
-    )
-    from pyrunc.errors.tree import (
         ContainerMissing as ContainerMissing,
-    )
-    from pyrunc.errors.tree import (
         ExecutableError as ExecutableError,
-    )
-    from pyrunc.errors.tree import (
         HookError as HookError,
-    )
-    from pyrunc.errors.tree import (
         InvalidId as InvalidId,
-    )
-    from pyrunc.errors.tree import (
         KernelError as KernelError,
-    )
-    from pyrunc.errors.tree import (
         KilledInSetup as KilledInSetup,
-    )
-    from pyrunc.errors.tree import (
         NoSuchCommand as NoSuchCommand,
-    )
-    from pyrunc.errors.tree import (
         SetupError as SetupError,
-    )
-    from pyrunc.errors.tree import (
         StateError as StateError,
-    )
-    from pyrunc.errors.tree import (
         SystemdError as SystemdError,
-    )
-    from pyrunc.errors.tree import (
         UnsupportedError as UnsupportedError,
-    )
-    from pyrunc.errors.tree import (
         UsageError as UsageError,
-    )
-    from pyrunc.errors.tree import (
         WrongStatus as WrongStatus,
     )
 

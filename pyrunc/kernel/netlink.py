@@ -6,8 +6,7 @@ Both sides' lengths are checked: an attribute's is of 16 bits, and one that wrap
 
 from __future__ import annotations
 
-from _socket import AF_NETLINK, MSG_TRUNC, SOCK_CLOEXEC, SOCK_RAW
-from _socket import socket as Socket
+from _socket import AF_NETLINK, MSG_TRUNC, SOCK_CLOEXEC, SOCK_RAW, socket as Socket
 from _struct import Struct
 from errno import EBADMSG, EMSGSIZE, ENODEV
 

@@ -7,8 +7,7 @@ from pyrunc.errors import KernelError, PyruncError, UnsupportedError, WrongStatu
 from pyrunc.kernel import json, os
 from pyrunc.kernel.files import write_new
 from pyrunc.launch import criu_messages as m
-from pyrunc.launch.notify import DIRECTORY as NOTIFY_DIRECTORY
-from pyrunc.launch.notify import INSIDE
+from pyrunc.launch.notify import DIRECTORY as NOTIFY_DIRECTORY, INSIDE
 from pyrunc.runtime.images import DESCRIPTORS, EXTERNAL_NAMESPACES, Images, capable, check_config, external_mounts
 from pyrunc.runtime.process import own_config
 from pyrunc.state.status import PAUSED, RUNNING, status

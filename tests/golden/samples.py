@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pyrunc.plan import opcodes as c
-from pyrunc.plan import ops
+from pyrunc.plan import opcodes as c, ops
 from pyrunc.plan.ops import Op
 
 SAMPLES: dict[Callable[..., Op], Op] = {

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from pyrunc.cgroups import bpf
 from pyrunc.cgroups.devices import ALL, DEFAULTS, MKNOD, READ, WRITE, Inexpressible, Rule, rules_of, v1_lines

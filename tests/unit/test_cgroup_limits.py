@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from pyrunc.cgroups import files, limits_v1, limits_v2
 from pyrunc.cgroups.limits_v2 import weight_of_shares

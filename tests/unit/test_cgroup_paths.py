@@ -6,8 +6,7 @@ import os
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pyrunc import cgroups
 from pyrunc.cgroups import hierarchies, subgroup

@@ -16,12 +16,10 @@ from typing import Any
 import pytest
 
 from pyrunc.errors import ExecutableError, HookError, KernelError, KilledInSetup, PyruncError, SetupError, UnsupportedError
-from pyrunc.kernel import os as hot_os
-from pyrunc.kernel import sys as shim
+from pyrunc.kernel import os as hot_os, sys as shim
 from pyrunc.launch import child as module
 from pyrunc.launch.child import Child, perhaps_killed
-from pyrunc.plan import opcodes as c
-from pyrunc.plan import ops
+from pyrunc.plan import opcodes as c, ops
 from pyrunc.plan.encode import Plan
 from pyrunc.plan.ops import Op
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pyrunc.errors import PyruncError, UnsupportedError
 from pyrunc.launch import criu_messages as m

@@ -8,8 +8,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pyrunc.errors import PyruncError
 from pyrunc.kernel import netlink as n

@@ -6,8 +6,7 @@ import os as original
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pyrunc.errors import KernelError
 from pyrunc.kernel import os

@@ -14,8 +14,7 @@ import pytest
 
 from pyrunc.cli.main import main
 from pyrunc.launch import child
-from pyrunc.plan import opcodes as c
-from pyrunc.plan import ops
+from pyrunc.plan import opcodes as c, ops
 from pyrunc.plan.encode import Plan, encode
 from pyrunc.plan.ops import Op
 from tests.conftest import PROJECT, Bundle, Cli

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from native import gen_opcodes
-from pyrunc.plan import opcodes as c
-from pyrunc.plan import ops, show
+from pyrunc.plan import opcodes as c, ops, show
 from pyrunc.plan.encode import Plan, encode
 from pyrunc.plan.failure import SUBJECTS
 from pyrunc.plan.ops import Op

@@ -6,8 +6,7 @@ from posixpath import normpath
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, assume, given, settings, strategies as st
 
 from pyrunc.cgroups.view import Leg
 from pyrunc.config.names import NAMESPACES
@@ -15,8 +14,7 @@ from pyrunc.config.rules.container import check
 from pyrunc.config.rules.mounts import PROC_OVERMOUNTS
 from pyrunc.config.rules.process import check_process
 from pyrunc.errors import ConfigError, PyruncError, UnsupportedError
-from pyrunc.plan import opcodes as c
-from pyrunc.plan import ops
+from pyrunc.plan import opcodes as c, ops
 from pyrunc.plan.container import compile_container, tail
 from pyrunc.plan.encode import Plan, encode
 from pyrunc.plan.facts import Host, Request

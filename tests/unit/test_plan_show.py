@@ -7,12 +7,10 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from pyrunc.errors import ExecutableError, HookError, PyruncError, SetupError, strerror
-from pyrunc.plan import opcodes as c
-from pyrunc.plan import ops
+from pyrunc.plan import opcodes as c, ops
 from pyrunc.plan.encode import Message, Plan
 from pyrunc.plan.failure import failure
 from pyrunc.plan.ops import Op

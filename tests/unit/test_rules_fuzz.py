@@ -10,8 +10,7 @@ from posixpath import normpath
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from pyrunc.config.names import CAPABILITIES, MOUNT_OPTIONS, NAMESPACES, sysctl_path
 from pyrunc.config.rules.container import check

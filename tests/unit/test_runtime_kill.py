@@ -16,8 +16,7 @@ import pyrunc.cgroups
 from pyrunc.errors import CgroupError, ContainerMissing, InvalidId, KernelError, StateError, WrongStatus
 from pyrunc.kernel import proc
 from pyrunc.log import WARNING, Context, Log
-from pyrunc.runtime import kill as kill_module
-from pyrunc.runtime import listing
+from pyrunc.runtime import kill as kill_module, listing
 from pyrunc.runtime.kill import kill
 from pyrunc.runtime.listing import containers
 from pyrunc.runtime.state import state

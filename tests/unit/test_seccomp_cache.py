@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from pyrunc.kernel import os as hot_os
 from pyrunc.plan import seccomp, seccomp_bpf, seccomp_cache

@@ -13,12 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pyrunc.errors import KernelError
-from pyrunc.kernel import os as hot_os
-from pyrunc.kernel import proc
+from pyrunc.kernel import os as hot_os, proc
 from pyrunc.kernel.files import read_bounded, write_atomic
 
 from ..conftest import until

@@ -11,8 +11,7 @@ import pytest
 
 from pyrunc.errors import WrongStatus
 from pyrunc.kernel.proc import start_time
-from pyrunc.state import record as record_module
-from pyrunc.state import status as statuses
+from pyrunc.state import record as record_module, status as statuses
 from pyrunc.state.record import Record
 from pyrunc.state.status import EXEC_FIFO, status
 

@@ -18,8 +18,7 @@ from pyrunc.cgroups import bpf, files, systemd, systemd_client
 from pyrunc.cgroups.hierarchies import Hierarchy, Layout
 from pyrunc.cgroups.systemd_client import MANAGER, NAME, Client
 from pyrunc.errors import CgroupError, ConfigError, PyruncError, StateError, SystemdError, UnsupportedError
-from pyrunc.kernel import host, sdbus
-from pyrunc.kernel import os as hot_os
+from pyrunc.kernel import host, os as hot_os, sdbus
 from pyrunc.kernel.sdbus import Bus, DBusError
 from tests.unit.test_cgroup_fake import Kernel
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from pyrunc.cgroups.systemd_names import expand_slice, unit_of
 from pyrunc.cgroups.systemd_values import parse, properties_of
