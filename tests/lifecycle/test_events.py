@@ -22,8 +22,8 @@ from tests.lifecycle.limits import HOST, file_of
 
 MIB = 1 << 20
 RUNC = shutil.which("runc")
-HOG = "head -c 50331648 /dev/zero | tail -n 1"
-"""tail keeps the only line, of 48 MiB."""
+HOG = "echo 1000 >/proc/self/oom_score_adj; head -c 50331648 /dev/zero | tail -n 1"
+"""tail keeps the only line, of 48 MiB. While it is dying the kernel may look for another: not for init."""
 
 VOLATILE = ("usage", "swap", "kernel", "raw", "cache")
 """Of memory: what the kernel settles a little later, also for processes that stand still."""
